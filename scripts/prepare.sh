@@ -1,0 +1,54 @@
+# Sourced by run and test: makes the virtual environment of the project, once, and says so on stderr.
+# Wants: $project (the folder of the project), and $extra (which dependencies: "" or "[dev]").
+
+say() { printf '%s\n' "$*" >&2; }
+
+# Debian packages: installed when root, named in one line otherwise.
+want_packages() {
+  missing=
+  for package in "$@"; do
+    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+  done
+  [ -n "$missing" ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    say "needed and not installed; as root: apt-get install$missing"
+    exit 2
+  fi
+  say "installing$missing"
+  export DEBIAN_FRONTEND=noninteractive
+  # The lists of a fresh machine are empty, and old ones name packages that are gone.
+  # shellcheck disable=SC2086 # one word a package
+  { apt-get install -y -qq --no-install-recommends $missing || {
+      apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; }; } >"$project/.apt.log" 2>&1 </dev/null || {
+    tail -n 5 "$project/.apt.log" >&2
+    say "cannot install$missing: see $project/.apt.log"
+    exit 2
+  }
+}
+
+make_venv() {
+  python=${PYTHON:-python3}
+  command -v "$python" >/dev/null 2>&1 || want_packages python3
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    say "$("$python" -V) is too old: 3.11 or newer is needed (Debian 12 has it)"
+    exit 2
+  }
+  venv=$project/.venv
+  stamp=$("$python" -c 'import sys; print(sys.version, sys.base_prefix)' | cat - "$project/pyproject.toml" | sha256sum)$extra
+  # Already prepared, also with more than is asked for.
+  case "$(cat "$venv/stamp" 2>/dev/null)" in "$stamp" | "${stamp}[dev]") return 0 ;; esac
+  "$python" -c 'import ensurepip' 2>/dev/null || want_packages python3-venv
+  exec 9>"$project/.venv.lock"
+  flock 9
+  case "$(cat "$venv/stamp" 2>/dev/null)" in "$stamp" | "${stamp}[dev]") exec 9>&-; return 0 ;; esac
+  say "preparing $venv (once)"
+  [ ! -e "$venv/stamp" ] || [ "$(cut -c1-64 "$venv/stamp")" = "${stamp%% *}" ] || rm -rf "$venv"
+  "$python" -m venv "$venv" >&2
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$project$extra" >&2 || {
+    say "pip could not install what $project/pyproject.toml names (no network?)"
+    exit 2
+  }
+  PYTHONDONTWRITEBYTECODE='' "$venv/bin/python" -m compileall -q "$project/vdscheck" "$project/checks" >&2 || true
+  printf '%s' "$stamp" >"$venv/stamp"
+  exec 9>&-
+}

@@ -1,0 +1,68 @@
+"""What all tests share: the markers, the seed, and the project's own catalogue."""
+
+import datetime as dt
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import boot_trees, host_trees
+from vdscheck.catalogue import Catalogue, load
+
+PROJECT = Path(__file__).parents[1]
+BEGAN = pytest.StashKey[float]()
+TESTED = pytest.StashKey[tuple[str, bool]]()
+"""The commit that is tested, and whether the tree differs from it: as it was when the run began."""
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    """The catalogue of what is installed."""
+    return load()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember what is tested."""
+    config.stash[BEGAN] = time.monotonic()
+    if os.environ.get("VDSCHECK_TIER") == "all" and not hasattr(config, "workerinput"):
+        config.stash[TESTED] = (_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain")))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the host trees, and name what a tier skipped: then it has failed."""
+    terminalreporter.write_line(host_trees.counts())
+    for report in terminalreporter.stats.get("skipped", ()):
+        terminalreporter.write_line(f"SKIPPED, so this tier fails: {report.nodeid}: {report.longrepr}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a tier that skipped something, and write down how the slow tier went."""
+    tier = os.environ.get("VDSCHECK_TIER")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if tier is None or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    counts = {word: len(reporter.stats.get(word, ())) for word in ("passed", "failed", "error", "skipped")}
+    if exitstatus == pytest.ExitCode.OK and counts["skipped"]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if tier == "all":
+        _write_slow_tier(session.config, counts, time.monotonic() - session.config.stash[BEGAN])
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=PROJECT).stdout.strip()
+
+
+def _write_slow_tier(config: pytest.Config, counts: dict[str, int], duration_s: float) -> None:
+    commit, changed = config.stash[TESTED]
+    result = {
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "commit": commit,
+        "uncommitted_changes": changed,
+        "seed": boot_trees.seed(),
+        "duration_s": round(duration_s),
+        "tests": counts,
+    }
+    (PROJECT / "tests/slow-tier.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -1,0 +1,44 @@
+"""Runs the program as its users do, with plugins of a test's own beside it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PROGRAM = (sys.executable, "-m", "vdscheck")
+TIMEOUT_S = 60
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a user who has set nothing."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("VDSCHECK_", "NO_COLOR"))}
+    return kept | more
+
+
+def vdscheck(
+    *words: str, cwd: Path | str = "/", plugins: Path | None = None, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """One run to its end."""
+    variables = environment(**({"PYTHONPATH": str(plugins)} if plugins else {}))
+    variables |= more.pop("env", {})
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": TIMEOUT_S} | more
+    return subprocess.run([*PROGRAM, *words], cwd=cwd, env=variables, check=False, **options)
+
+
+def report(*words: str, **more: Any) -> dict[str, Any]:
+    """The report of a run that must succeed."""
+    done = vdscheck(*words, "--json", **more)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def plugin(folder: Path, source: str, name: str = "acme") -> Path:
+    """A folder with an installed package of one module, as pip would leave it; for `plugins=`."""
+    (folder / f"{name}.py").write_text(source)
+    information = folder / f"{name}-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (information / "entry_points.txt").write_text(f"[vdscheck.plugins]\n{name} = {name}\n")
+    return folder

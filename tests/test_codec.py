@@ -1,0 +1,196 @@
+"""What crosses a pipe or is saved comes back the same, and what is not a report is refused."""
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vdscheck import measurements as all_measurements
+from vdscheck.catalogue import Catalogue, load
+from vdscheck.codec import CodecError, convert, decode, decode_report, encode, schema
+from vdscheck.judge import judge
+from vdscheck.measure import Effort, Options, measure
+from vdscheck.model import Taken
+from vdscheck.ruleset import build
+from vdscheck.target import Host
+
+KINDS = [
+    kind
+    for kind in vars(all_measurements).values()
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == all_measurements.__name__
+]
+TODAY = "2026-11-24"
+
+
+PLAIN = {
+    int: st.integers(-(2**63), 2**64 - 1) | st.just(0),
+    float: st.floats(allow_nan=False, allow_infinity=False) | st.just(0.0),
+    str: st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+}
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:
+    """Any value of a type that a measurement may hold."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of([values(each) for each in arguments])
+    if origin is typing.Literal:
+        return st.sampled_from(arguments)
+    if origin is tuple:
+        return st.lists(values(arguments[0]), max_size=3).map(tuple)
+    if origin is dict:
+        return st.dictionaries(values(arguments[0]), values(arguments[1]), max_size=3)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return instances(hint)
+    return PLAIN[hint] if hint in PLAIN else st.from_type(hint)
+
+
+def instances(kind: Any) -> st.SearchStrategy[Any]:
+    hints = typing.get_type_hints(kind)
+    return st.builds(kind, **{field.name: values(hints[field.name]) for field in dataclasses.fields(kind)})
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_every_measurement_comes_back_the_same(kind: Any, data: st.DataObject) -> None:
+    value = data.draw(instances(kind))
+    assert decode(encode(value), kind) == value
+    assert convert(json.loads(encode(value)), kind) == value
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_measurement_has_a_default_value(kind: Any) -> None:
+    for field in dataclasses.fields(kind):
+        assert field.default is dataclasses.MISSING, field.name
+        assert field.default_factory is dataclasses.MISSING, field.name
+
+
+def taken(value: Any) -> Taken:
+    return Taken("2026-11-24T00:00:00.000Z", 0.0, "", value, None)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_saved_measurements_are_judged_as_fresh_ones(catalogue: Catalogue, kind: Any, data: st.DataObject) -> None:
+    """Each kind with any values, beside those of this host for all others; and no check fails on them."""
+    entry = catalogue.by_type.get(kind)
+    if entry is None:
+        return
+    ruleset = build(catalogue, ["web", "redis"], {}, "0")
+    fresh = {**of_this_host(), entry.probe.id: taken(data.draw(instances(kind)))}
+    kinds = {probe_id: each.provides for probe_id, each in catalogue.probes.items()}
+    saved = {
+        key: each if each.value is None else taken(convert(json.loads(encode(each.value)), kinds[key]))
+        for key, each in fresh.items()
+    }
+    judged = judge(catalogue, ruleset, fresh, TODAY)
+    assert judge(catalogue, ruleset, saved, TODAY) == judged
+    assert [
+        finding.summary for finding in judged.findings if finding.reason == "error" and "failed" in finding.summary
+    ] == []
+
+
+@functools.cache
+def of_this_host() -> dict[str, Taken]:
+    """What the probes find here."""
+    outcome = measure(Host(), load().probes.values(), Options(Effort.PASSIVE))
+    return {
+        key: dataclasses.replace(each, taken_at="", duration_s=0.0, method="")
+        for key, each in outcome.measurements.items()
+    }
+
+
+REPORT: dict[str, Any] = {
+    "schema_version": 1,
+    "ruleset": {"id": "x", "profiles": ["web"], "overrides": {}},
+    "run": {"id": "x", "started_at": "2026-11-24T00:00:00Z", "duration_s": 1, "complete": True, "command": []},
+    "target": dict.fromkeys(
+        ["machine_id", "boot_id", "os", "kernel", "virtualization", "cpu_model", "cpus", "memory_bytes", "root"]
+    )
+    | {"kind": "host", "name": "x"},
+    "measurements": {
+        "memory.stall": {
+            "taken_at": "x",
+            "duration_s": 0,
+            "method": "",
+            "absent": None,
+            "value": {
+                "some_avg10_percent": 0,
+                "some_avg60_percent": 0,
+                "some_avg300_percent": 0,
+                "full_avg60_percent": None,
+                "some_total_us": 0,
+            },
+        }
+    },
+}
+MEASURED = REPORT["measurements"]["memory.stall"]
+KNOWN = {"memory.stall": all_measurements.MemoryPressure}
+
+
+def test_a_saved_report_is_read_with_the_types_of_its_probes() -> None:
+    value = decode_report(json.dumps(REPORT).encode(), KNOWN).measurements["memory.stall"].value
+    assert isinstance(value, all_measurements.MemoryPressure)
+    assert value.some_avg60_percent == 0
+
+
+def test_a_measurement_of_a_probe_that_is_not_installed_is_kept_as_it_is() -> None:
+    assert decode_report(json.dumps(REPORT).encode(), {}).measurements["memory.stall"].value["some_total_us"] == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "truncated"),
+        (json.dumps(REPORT).encode()[:-40], "truncated"),
+        (b"[]", "Expected `object`"),
+        (b"{}", "schema_version"),
+        (json.dumps(REPORT | {"schema_version": 2}).encode(), "schema version 2"),
+        (json.dumps(REPORT | {"schema_version": "1"}).encode(), "schema_version"),
+        (json.dumps({"schema_version": 1}).encode(), "missing required field"),
+        (b'{"schema_version": ' + b"9" * 1_000_000 + b"}", ""),
+        (b"[" * 100_000, ""),
+        (b'{"schema_version": 1, "x": ' + b'{"a":' * 100_000, ""),
+        (b'{"schema_version": 1, "x": "\xff"}', ""),
+        (
+            json.dumps(REPORT | {"measurements": {"memory.stall": MEASURED | {"value": None}}}).encode(),
+            "neither or both",
+        ),
+        (
+            json.dumps(REPORT | {"measurements": {"memory.stall": MEASURED | {"value": {}}}}).encode(),
+            "memory.stall.value",
+        ),
+        (json.dumps(REPORT).encode().replace(b'"some_total_us": 0', b'"some_total_us": 1e999'), ""),
+    ],
+)
+def test_what_is_not_a_report_is_refused(data: bytes, said: str) -> None:
+    with pytest.raises(CodecError) as refused:
+        decode_report(data, KNOWN)
+    assert said in str(refused.value)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_report_or_refused(data: bytes) -> None:
+    with pytest.raises(CodecError):
+        decode_report(data, KNOWN)
+
+
+def test_a_hundred_thousand_findings_are_no_trouble() -> None:
+    data = json.dumps(REPORT | {"findings": [{"id": "x" * 50}] * 100_000}).encode()
+    assert decode_report(data, KNOWN).schema_version == 1
+
+
+def test_the_schema_is_a_schema_and_knows_every_probe(catalogue: Catalogue) -> None:
+    made = schema({probe_id: entry.provides for probe_id, entry in catalogue.probes.items()})
+    jsonschema.Draft202012Validator.check_schema(made)
+    patterns = made["$defs"]["Report"]["properties"]["measurements"]["patternProperties"]
+    assert len(patterns) == len(catalogue.probes)

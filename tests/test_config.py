@@ -1,0 +1,234 @@
+"""A configuration is followed to the letter or refused in one clear line."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vdscheck import config
+from vdscheck.config import Config, ConfigError
+
+
+def refused(path: Path | str) -> str:
+    with pytest.raises(ConfigError) as error:
+        config.read(str(path))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+WHOLE = """
+profile = ["web", "redis"]
+only = "sysctl.*"
+min-score = 80
+fail-on = ["warn", "unknown"]
+quick = true
+
+[offer]
+cpus = 4
+memory = "8 GiB"
+
+[limits."cpu.pressure"]
+some_avg60 = "20 %"
+
+[severity]
+"cpu.pressure" = "low"
+
+[[waivers]]
+check = "sysctl.swappiness"
+reason = "the database team tunes it"
+expires = 2027-01-31
+"""
+
+
+def test_a_whole_configuration_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_text(WHOLE)
+    assert config.read(str(file)) == Config(
+        str(file),
+        {
+            "profile": ["web", "redis"],
+            "only": ["sysctl.*"],
+            "min-score": 80,
+            "fail-on": ["warn", "unknown"],
+            "quick": True,
+            "offer": {"cpus": 4, "memory": "8 GiB"},
+            "limits": {"cpu.pressure": {"some_avg60": "20 %"}},
+            "severity": {"cpu.pressure": "low"},
+            "waivers": [
+                {"check": "sysctl.swappiness", "reason": "the database team tunes it", "expires": "2027-01-31"}
+            ],
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("profile = ", "not TOML"),
+        ("profle = 'web'", ":1: profle is not a known key: did you mean profile?"),
+        ("\n\nprofile = 3", ":3: profile: a text or a list of texts is wanted, not a whole number"),
+        ("profile = [1]", "a text or a list of texts"),
+        ("quick = 1", "true or false is wanted, not a whole number"),
+        ("format = true", "a text is wanted, not true or false"),
+        ("min-score = 101", "a whole number from 0 to 100"),
+        ("min-score = true", "a whole number from 0 to 100"),
+        ("min-score = '80'", "a whole number from 0 to 100"),
+        ("fail-on = 'error'", "'error' is not one of warn, fail, unknown"),
+        ("offer = 4", "a table is wanted"),
+        ("[offer]\ncpu = 4", "cpu is not a known key: did you mean cpus?"),
+        ("[offer]\nmemory = 8", 'an amount with its unit, as "8 GiB"'),
+        ("[offer]\ncpus = '4'", "a whole number is wanted"),
+        ("[limits]\nx = 3", 'write [limits."x"]'),
+        ("waivers = 3", "waivers are written as [[waivers]] tables"),
+        ("[[waivers]]\ncheck = 'a.b'\nreason = 'x'", "the waiver of a.b has no date: write expires = 2027-01-31"),
+        ("[[waivers]]\ncheck = 'a.b'\nexpires = 2027-01-31", "a waiver without its reason"),
+        ("[[waivers]]\ncheck = 'a.b'\nreason = ' '\nexpires = 2027-01-31", "a waiver without its reason"),
+        ("[[waivers]]\nreason = 'x'\nexpires = 2027-01-31", "a waiver without its check"),
+        ("[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = '31.1.2027'", "Invalid isoformat"),
+        ("[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = 2027-01-31\nby = 'me'", "by is not a known key"),
+        ("x = " + "[" * 100_000, "nested too deeply"),
+        ("min-score = " + "9" * 10_000, "not TOML"),
+        ("profile = 'a'\nprofile = 'b'", "not TOML"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_with_file_line_and_remedy(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_text(text)
+    message = refused(file)
+    assert said in message
+    assert str(file) in message
+
+
+def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_bytes(b"profile = '\xff'")
+    assert "not UTF-8 (byte 11)" in refused(file)
+
+
+def test_a_folder_a_fifo_a_device_and_nothing_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "fifo", "/dev/zero"):
+        assert "is not a regular file" in refused(path)
+    assert "there is no" in refused(tmp_path / "nothing")
+
+
+def test_a_hundred_megabytes_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    with file.open("wb") as large:
+        large.truncate(100 << 20)
+    assert "is larger than 1,048,576 bytes" in refused(file)
+
+
+@given(st.binary(max_size=200))
+def test_any_file_is_a_configuration_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.toml"
+    file.write_bytes(content)
+    try:
+        assert isinstance(config.read(str(file)), Config)
+    except ConfigError as error:
+        assert str(error)  # noqa: PT017 - either is right
+
+
+VALUES: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(config._KEYS)), VALUES, max_size=3))
+def test_any_value_of_a_known_key_is_checked_or_refused(values: dict[str, Any]) -> None:
+    try:
+        assert set(config.checked_values(values)) == set(values)
+    except ValueError as error:
+        assert str(error)  # noqa: PT017 - either is right
+
+
+def test_places_are_looked_in_by_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    (home / ".config/vdscheck").mkdir(parents=True)
+    environment = {"HOME": str(home)}
+    assert config.find({}, user_id=1000) in {None, "/etc/vdscheck/config.toml"}
+    (home / ".config/vdscheck/config.toml").touch()
+    assert config.find(environment, user_id=1000) == str(home / ".config/vdscheck/config.toml")
+    (tmp_path / "vdscheck.toml").touch()
+    assert config.find(environment, user_id=1000) == str(tmp_path / "vdscheck.toml")
+
+
+@pytest.fixture
+def trusted() -> Any:
+    """A folder that belongs to root and that no one else can write, all the way up."""
+    path = Path(f"/var/lib/vdscheck-test-{os.getpid()}")
+    path.mkdir(mode=0o755)
+    try:
+        yield path
+    finally:
+        for file in path.rglob("*"):
+            file.unlink()
+        path.rmdir()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
+
+
+def owned(user: int, group: int, mode: int = 0o644) -> Any:
+    def spoil(path: Path) -> None:
+        os.chown(path, user, group)
+        path.chmod(mode)
+
+    return spoil
+
+
+def above(user: int, mode: int) -> Any:
+    def spoil(path: Path) -> None:
+        os.chown(path.parent, user, 0)
+        path.parent.chmod(mode)
+
+    return spoil
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (owned(0, 0), None),
+        (owned(1000, 0), "belongs to another user"),
+        (owned(0, 0, 0o646), "can be written by others"),
+        (owned(0, 1000, 0o664), "can be written by others"),
+        (owned(0, 0, 0o664), None),
+        (above(1000, 0o755), "belongs to another user"),
+        (above(0, 0o777), "can be written by others"),
+        (above(0, 0o1777), "can be written by others"),
+    ],
+)
+def test_root_reads_only_what_nobody_else_can_have_written(
+    trusted: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any, said: str | None
+) -> None:
+    file = trusted / "vdscheck.toml"
+    file.write_text("")
+    file.chmod(0o644)
+    spoil(file)
+    monkeypatch.chdir(trusted)
+    if said is None:
+        assert config.find({}, user_id=0) == str(file)
+    else:
+        with pytest.raises(ConfigError, match=said) as error:
+            config.find({}, user_id=0)
+        assert f"--config {file}" in str(error.value)
+
+
+@needs_root
+def test_a_link_is_trusted_only_where_it_leads_is_root_s_too(
+    trusted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "theirs.toml"
+    elsewhere.write_text("")
+    os.chown(elsewhere, 1000, 1000)
+    (trusted / "vdscheck.toml").symlink_to(elsewhere)
+    monkeypatch.chdir(trusted)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        config.find({}, user_id=0)

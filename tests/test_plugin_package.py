@@ -1,0 +1,75 @@
+"""A third party's package adds a check, a probe and a profile, built from exactly what the guide shows."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.wheel import build, environment
+
+GUIDE = Path(__file__).parents[1] / "docs/writing-a-check.md"
+
+
+def files_shown() -> dict[str, str]:
+    blocks = re.findall(r"^```\w+ file=(\S+)\n(.*?)^```$", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return dict(blocks)
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with vdscheck and the guide's package in it."""
+    folder = tmp_path_factory.mktemp("plugin")
+    package = folder / "acme-vdscheck"
+    for name, text in files_shown().items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    (folder / "ours").mkdir()
+    (folder / "theirs").mkdir()
+    return environment(folder / "venv", build(folder / "ours"), build(folder / "theirs", package))
+
+
+def vdscheck(programs: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [programs / "vdscheck", *words], capture_output=True, text=True, timeout=60, check=False, cwd="/"
+    )
+
+
+def test_the_guide_shows_a_whole_package() -> None:
+    assert set(files_shown()) == {"pyproject.toml", "acme_vdscheck/__init__.py", "acme_vdscheck/acme.toml"}
+
+
+@pytest.mark.xdist_group("plugin")
+def test_the_check_of_the_package_is_judged_by_the_profile_of_the_package(programs: Path) -> None:
+    done = vdscheck(programs, "run", "--profile", "acme", "--only", "uptime.*", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    (finding,) = report["findings"]
+    uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+    assert finding["id"] == "uptime.days"
+    assert finding["observed"]["value"] == pytest.approx(uptime_s / 86_400, abs=0.02)
+    assert finding["expected"]["pass"] == 90
+    assert report["measurements"]["uptime.kernel"]["value"]["uptime_s"] == pytest.approx(uptime_s, abs=60)
+    assert report["ruleset"]["profiles"] == ["acme"]
+
+
+@pytest.mark.xdist_group("plugin")
+def test_the_profile_of_the_package_extends_ours(programs: Path) -> None:
+    done = vdscheck(programs, "run", "--profile", "acme", "--passive", "--json")
+    ids = {finding["id"] for finding in json.loads(done.stdout)["findings"]}
+    assert {"uptime.days", "sysctl.somaxconn", "virt.hypervisor"} <= ids
+
+
+@pytest.mark.xdist_group("plugin")
+def test_without_the_profile_the_check_is_not_part_of_the_ruleset(programs: Path) -> None:
+    done = vdscheck(programs, "run", "--only", "uptime.*", "--json")
+    assert json.loads(done.stdout)["findings"] == []
+
+
+@pytest.mark.xdist_group("plugin")
+def test_the_check_is_listed_and_explained_as_ours_are(programs: Path) -> None:
+    assert "uptime.days" in vdscheck(programs, "list").stdout
+    explained = " ".join(vdscheck(programs, "explain", "uptime.days").stdout.split())
+    assert "A kernel that has run for months" in explained
+    assert "Acme reboots every quarter" in explained

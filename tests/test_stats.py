@@ -1,0 +1,112 @@
+"""Estimates say no more than their samples bear, by brute force and by property."""
+
+import math
+import random
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vdscheck.stats import Estimate, bounded_from, exact, percentile, proportion
+
+
+def binomial(k: int, n: int, p: float) -> float:
+    return math.comb(n, k) * p**k * (1 - p) ** (n - k)
+
+
+@pytest.mark.parametrize(("quantile", "count"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368)])
+def test_the_samples_that_bear_a_finite_bound_are_the_known_ones(quantile: float, count: int) -> None:
+    assert bounded_from(quantile) == count
+    assert math.isfinite(percentile(range(count), quantile).high)
+    assert percentile(range(count - 1), quantile).high == math.inf
+
+
+@pytest.mark.parametrize(
+    ("count", "quantile"),
+    list(product((1, 2, 5, 6, 10, 35, 36, 71, 72, 100, 367, 368, 500), (0.5, 0.9, 0.95, 0.99))),
+)
+def test_bounds_are_the_tightest_order_statistics_that_keep_each_tail(count: int, quantile: float) -> None:
+    found = percentile(range(1, count + 1), quantile)
+    tail = 0.025 + 1e-12
+    lower = [r for r in range(1, count + 1) if sum(binomial(k, count, quantile) for k in range(r)) <= tail]
+    upper = [s for s in range(1, count + 1) if sum(binomial(k, count, quantile) for k in range(s, count + 1)) <= tail]
+    assert found.low == (max(lower) if lower else -math.inf)
+    assert found.high == (min(upper) if upper else math.inf)
+    assert found.value == max(1, math.ceil(quantile * count - 1e-9))
+
+
+@pytest.mark.parametrize("count", [1_000, 5_000, 100_000])
+def test_many_samples_do_not_overflow(count: int) -> None:
+    found = percentile(range(count), 0.99)
+    assert found.low < found.value < found.high < count
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=500), st.sampled_from([0.01, 0.5, 0.9, 0.99]))
+def test_a_percentile_is_one_of_its_samples_inside_its_interval(samples: list[float], quantile: float) -> None:
+    found = percentile(samples, quantile)
+    assert found.value in samples
+    assert found.low <= found.value <= found.high
+    assert found.count == len(samples)
+
+
+def test_ninety_five_of_a_hundred_intervals_hold_the_true_percentile() -> None:
+    source = random.Random(20261124)
+    held = 0
+    for _ in range(1000):
+        found = percentile([source.random() for _ in range(200)], 0.9)
+        held += found.low <= 0.9 <= found.high
+    assert held >= 940
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"),
+    # Wilson's interval as tabulated by Newcombe, Statistics in Medicine 17 (1998), 857-872, table I.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_a_proportion_has_the_published_interval(successes: int, count: int, low: float, high: float) -> None:
+    found = proportion(successes, count)
+    assert (round(found.low, 4), round(found.high, 4)) == (low, high)
+
+
+@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_a_proportion_is_inside_its_interval_and_inside_zero_to_one(share: tuple[int, int]) -> None:
+    found = proportion(*share)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: percentile([], 0.5),
+        lambda: percentile([1], 0),
+        lambda: percentile([1], 1),
+        lambda: proportion(1, 0),
+        lambda: proportion(3, 2),
+        lambda: proportion(-1, 2),
+        lambda: exact(math.nan),
+        lambda: exact(math.inf),
+        lambda: Estimate(1, 2, 3, 4),
+    ],
+)
+def test_what_cannot_be_estimated_is_refused(make: object) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        make()  # type: ignore[operator]
+
+
+def test_zero_is_an_exact_fact() -> None:
+    assert exact(0) == Estimate(0, 0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "limit", "samples"),
+    [
+        (Estimate(8, 6, 12, 100), 10, 400),
+        (Estimate(8, 7, 9, 100), 10, 25),
+        (Estimate(8, 6, math.inf, 100, 368), 10, 368),
+        (Estimate(10, 6, 12, 100), 10, None),
+        (exact(8), 10, None),
+    ],
+)
+def test_the_samples_that_would_decide_are_named(estimate: Estimate, limit: float, samples: int | None) -> None:
+    assert estimate.samples_to_clear(limit) == samples

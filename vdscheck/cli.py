@@ -1,0 +1,307 @@
+"""The command line: options to the functions in commands, and their outcome to an exit code."""
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from vdscheck import __version__
+
+app = typer.Typer(
+    name="vdscheck",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+    help="Is this server what you were sold, and is it ready for a latency-sensitive service?\n\n"
+    "Without a command, `run` is meant: vdscheck --json is vdscheck run --json.",
+)
+
+COMMANDS = ("run", "judge", "list", "explain", "profiles", "schema")
+_OF_THE_PROGRAM = ("--help", "-h", "--version", "--install-completion", "--show-completion")
+
+_received: Sequence[int] = ()
+
+
+class FailOn(StrEnum):
+    """What `--fail-on` takes."""
+
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+def _checks(incomplete: str) -> list[str]:
+    from vdscheck.catalogue import load
+
+    return [check_id for check_id in sorted(load().checks) if check_id.startswith(incomplete)]
+
+
+def _profiles(incomplete: str) -> list[str]:
+    from vdscheck.catalogue import load
+
+    return [name for name in sorted(load().profiles) if name.startswith(incomplete)]
+
+
+Profile = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        help="Judge by this profile (repeatable; the stricter limit counts).",
+        metavar="NAME",
+        autocompletion=_profiles,
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        help="Only these checks: an id, a glob, or ID[SUBJECT] (repeatable).",
+        metavar="GLOB",
+        autocompletion=_checks,
+    ),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option("--skip", help="Leave these checks out (repeatable).", metavar="GLOB", autocompletion=_checks),
+]
+ConfigFile = Annotated[str | None, typer.Option("--config", help="Read this configuration file.", metavar="FILE")]
+Format = Annotated[str | None, typer.Option("--format", help="Print as: text, json.", metavar="FORMAT")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: the same as --format json.")]
+Output = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Also write a file, as in -o json=report.json (repeatable).",
+        metavar="FORMAT=FILE",
+    ),
+]
+MinScore = Annotated[
+    int | None,
+    typer.Option("--min-score", min=0, max=100, help="Exit with 1 below this score.", metavar="N"),
+]
+MinCoverage = Annotated[
+    int | None,
+    typer.Option(
+        "--min-coverage",
+        min=0,
+        max=100,
+        metavar="N",
+        help="Exit with 1 when less than this percentage was measured (60 with --min-score).",
+    ),
+]
+FailOnOption = Annotated[
+    list[FailOn] | None,
+    typer.Option("--fail-on", help="Exit with 1 when a finding is that bad (repeatable)."),
+]
+Quiet = Annotated[
+    bool | None,
+    typer.Option("-q", "--quiet", help="The score and what is wrong, no more.", show_default=False),
+]
+Verbose = Annotated[
+    bool | None, typer.Option("-v", "--verbose", help="Everything, with the evidence.", show_default=False)
+]
+NoColor = Annotated[bool | None, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).", show_default=False)]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        _print(f"vdscheck {__version__}\n".encode())
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    profile: Profile = None,
+    only: Only = None,
+    skip: Skip = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    min_score: MinScore = None,
+    min_coverage: MinCoverage = None,
+    fail_on: FailOnOption = None,
+    passive: Annotated[bool, typer.Option("--passive", help="No load of ours at all, in under a second.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure for about 4 s.")] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Measure for about 60 s.")] = False,
+    offline: Annotated[
+        bool | None,
+        typer.Option("--offline/--online", help="Let no packet leave the host.", show_default=False),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option("--root", help="Examine a mounted host or image here.", metavar="DIR")
+    ] = None,
+    quiet: Quiet = None,
+    verbose: Verbose = None,
+    no_color: NoColor = None,
+) -> int:
+    """Examine this host and print the scored report."""
+    from vdscheck import commands
+
+    efforts = [word for word, said in (("passive", passive), ("quick", quick), ("thorough", thorough)) if said]
+    if len(efforts) > 1:
+        message = f"--{efforts[0]} and --{efforts[1]} exclude each other"
+        raise commands.UsageError(message)
+    asked = commands.Asked(
+        profile=profile or (),
+        only=only or (),
+        skip=skip or (),
+        config=config,
+        format=_format(format, json=json),
+        outputs=output or (),
+        min_score=min_score,
+        min_coverage=min_coverage,
+        fail_on=_words(fail_on),
+        effort=efforts[0] if efforts else None,
+        offline=offline,
+        root=root,
+        quiet=quiet,
+        verbose=verbose,
+        no_color=no_color,
+        command=("vdscheck", *sys.argv[1:]),
+    )
+    return commands.run(asked, _received)
+
+
+@app.command()
+def judge(
+    report: Annotated[str, typer.Argument(help="A report saved as JSON; - is standard input.", metavar="REPORT.json")],
+    profile: Profile = None,
+    only: Only = None,
+    skip: Skip = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    min_score: MinScore = None,
+    min_coverage: MinCoverage = None,
+    fail_on: FailOnOption = None,
+    quiet: Quiet = None,
+    verbose: Verbose = None,
+    no_color: NoColor = None,
+) -> int:
+    """Judge the measurements of a saved report again, touching nothing."""
+    from vdscheck import commands
+
+    asked = commands.Asked(
+        profile=profile or (),
+        only=only or (),
+        skip=skip or (),
+        config=config,
+        format=_format(format, json=json),
+        outputs=output or (),
+        min_score=min_score,
+        min_coverage=min_coverage,
+        fail_on=_words(fail_on),
+        quiet=quiet,
+        verbose=verbose,
+        no_color=no_color,
+        command=("vdscheck", *sys.argv[1:]),
+    )
+    return commands.judge_saved(asked, report, _received)
+
+
+@app.command(name="list")
+def list_() -> int:
+    """List the checks."""
+    from vdscheck import pages
+
+    return _print(pages.listing())
+
+
+@app.command()
+def explain(
+    check: Annotated[str, typer.Argument(help="A check id, as sysctl.somaxconn.", autocompletion=_checks)],
+) -> int:
+    """Explain one check: what, why, source, how measured, thresholds, known false positives, fix."""
+    from vdscheck import pages
+
+    return _print(pages.explanation(check))
+
+
+@app.command()
+def profiles() -> int:
+    """Show the profiles with their values and sources."""
+    from vdscheck import pages
+
+    return _print(pages.profiles())
+
+
+@app.command()
+def schema() -> int:
+    """Print the JSON Schema of the report."""
+    from vdscheck import pages
+
+    return _print(pages.schema())
+
+
+def _words(fail_on: list[FailOn] | None) -> tuple[str, ...]:
+    return tuple(each.value for each in fail_on or ())
+
+
+def _format(name: str | None, *, json: bool) -> str | None:
+    return "json" if json else name
+
+
+def _print(content: bytes) -> int:
+    from vdscheck import output
+
+    output.to_stdout(content)
+    return 0
+
+
+def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. `received` holds the signals that have come so far."""
+    global _received  # noqa: PLW0603 - typer's commands take nothing but their options
+    _received = received
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_PROGRAM):
+        words.insert(0, "run")
+    try:
+        result: Any = app(words, prog_name="vdscheck", standalone_mode=False)
+    except _REFUSALS as error:
+        return _refused(_one_line(error), 2)
+    except Exception as error:  # noqa: BLE001 - sorted below; what is left is a bug of ours
+        return _failed(error)
+    return result if isinstance(result, int) else 0
+
+
+_REFUSALS: tuple[type[BaseException], ...] = (typer.BadParameter.__mro__[2],)
+"""The exception of every wrong call: typer does not export it by name in all its versions."""
+
+
+def _one_line(error: BaseException) -> str:
+    said = getattr(error, "format_message", lambda: str(error))()
+    return " ".join(str(said).split())
+
+
+def _failed(error: Exception) -> int:
+    from vdscheck import commands, output
+
+    if isinstance(error, commands.USAGE_ERRORS):
+        return _refused(str(error), 2)
+    if isinstance(error, output.OutputError):
+        return _refused(str(error), 4)
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return _refused(f"a bug: {type(error).__name__}: {error} ({last.filename}:{last.lineno}); please report it", 4)
+
+
+def _refused(message: str, code: int) -> int:
+    from vdscheck.render.formats import say
+
+    say(f"vdscheck: {message}")
+    return code

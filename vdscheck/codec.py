@@ -1,0 +1,126 @@
+"""Measurements and reports to bytes and back, and their JSON Schema; msgspec is hidden here."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from vdscheck.model import SCHEMA_VERSION, Absent, Report, RulesetNote, Run, Taken, TargetNote, frozen
+
+T = TypeVar("T")
+
+
+class CodecError(Exception):
+    """Bytes that are not what they should be; the message says what and where."""
+
+
+@frozen
+class SavedReport:
+    """What of a saved report is judged again; the findings in it are not read."""
+
+    schema_version: int
+    ruleset: RulesetNote
+    run: Run
+    target: TargetNote
+    measurements: dict[str, Taken]
+
+
+@frozen
+class _Version:
+    schema_version: int
+
+
+def encode(value: object) -> bytes:
+    """Any of our values as one line of JSON."""
+    return msgspec.json.encode(value)
+
+
+def encode_report(report: Report) -> bytes:
+    """A report as one JSON document that ends in a newline."""
+    return msgspec.json.encode(report) + b"\n"
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """A value of that type. Raises CodecError."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CodecError(str(error)) from error
+    except RecursionError as error:
+        message = "nested too deeply"
+        raise CodecError(message) from error
+
+
+def convert(value: object, kind: type[T]) -> T:
+    """A value of plain dicts and lists as that type. Raises CodecError."""
+    try:
+        return msgspec.convert(value, type=kind)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CodecError(str(error)) from error
+    except RecursionError as error:
+        message = "nested too deeply"
+        raise CodecError(message) from error
+
+
+def decode_report(data: bytes, types: Mapping[str, Any]) -> SavedReport:
+    """A saved report with its measurements as the types of their probes (`types`, by probe id).
+
+    Raises CodecError for anything that is not a report of this schema version. A measurement of a
+    probe that is not installed stays as it is.
+    """
+    version = decode(data, _Version).schema_version
+    if version != SCHEMA_VERSION:
+        message = f"schema version {version}, but this version of vdscheck reads {SCHEMA_VERSION}"
+        raise CodecError(message)
+    saved = decode(data, SavedReport)
+    measurements = {key: _typed(key, taken, types) for key, taken in saved.measurements.items()}
+    return SavedReport(saved.schema_version, saved.ruleset, saved.run, saved.target, measurements)
+
+
+def _typed(key: str, taken: Taken, types: Mapping[str, Any]) -> Taken:
+    kind = types.get(key.partition("[")[0])
+    if (taken.value is None) is (taken.absent is None):
+        message = f"measurements.{key} has neither or both of value and absent"
+        raise CodecError(message)
+    if kind is None or taken.absent is not None:
+        return taken
+    try:
+        value = convert(taken.value, kind)
+    except CodecError as error:
+        message = f"measurements.{key}.value: {error}"
+        raise CodecError(message) from error
+    return Taken(taken.taken_at, taken.duration_s, taken.method, value, None)
+
+
+def schema(types: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a report, with the value of each known probe's measurement."""
+    kinds = [Report, Absent, *types.values()]
+    (root, *_), components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    measured = components["Taken"]
+    known = {}
+    for probe_id, kind in sorted(types.items()):
+        value = {"anyOf": [{"$ref": f"#/$defs/{kind.__name__}"}, {"type": "null"}]}
+        known[f"^{probe_id.replace('.', '[.]')}(\\[.*\\])?$"] = {
+            "allOf": [{"$ref": "#/$defs/Taken"}, {"properties": {"value": value}}]
+        }
+    components["Report"]["properties"]["measurements"] = {
+        "type": "object",
+        "patternProperties": known,
+        "additionalProperties": {"$ref": "#/$defs/Taken"},
+    }
+    components["Report"]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    _closed(components)
+    del measured
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"vdscheck report, schema version {SCHEMA_VERSION}",
+        **root,
+        "$defs": components,
+    }
+
+
+def _closed(components: dict[str, Any]) -> None:
+    """Refuse what the code does not write, so that a report in a test cannot grow unnoticed."""
+    for name, component in components.items():
+        if component.get("type") == "object" and "properties" in component and name != "Taken":
+            component["additionalProperties"] = False

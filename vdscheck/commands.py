@@ -1,0 +1,266 @@
+"""What each command does, from its options to its exit code; the command line itself is in cli."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
+from enum import IntEnum
+from typing import Any
+
+from vdscheck import __version__, codec, config, judge, measure, output, report, ruleset
+from vdscheck.catalogue import Catalogue, CatalogueError, ProbeEntry, load
+from vdscheck.children import now
+from vdscheck.model import Report, Run, Taken, TargetNote, UnavailableError, frozen
+from vdscheck.render.formats import FORMATS, Terminal, prepare, say
+from vdscheck.render.progress import progress
+from vdscheck.target import Host
+
+HEADER_PROBES = ("machine.identity", "machine.kind")
+"""What the head of every report is made of, whatever checks were selected."""
+SAVED_LIMIT_BYTES = 256 << 20
+
+
+class ExitCode(IntEnum):
+    """The contract's exit codes; an interrupted run ends with 128 and the signal's number."""
+
+    OK = 0
+    GATE = 1
+    USAGE = 2
+    FIX = 3
+    INTERNAL = 4
+
+
+class UsageError(Exception):
+    """A call that cannot be followed: exit code 2, one line."""
+
+
+USAGE_ERRORS = (UsageError, CatalogueError, config.ConfigError, ruleset.RulesetError)
+
+
+@frozen
+class Asked:
+    """What the command line asks for; None and empty are "not said", so the configuration counts."""
+
+    profile: Sequence[str] = ()
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
+    config: str | None = None
+    format: str | None = None
+    outputs: Sequence[str] = ()
+    min_score: int | None = None
+    min_coverage: int | None = None
+    fail_on: Sequence[str] = ()
+    effort: str | None = None
+    offline: bool | None = None
+    root: str | None = None
+    quiet: bool | None = None
+    verbose: bool | None = None
+    no_color: bool | None = None
+    command: Sequence[str] = ()
+
+
+@frozen
+class Settings:
+    """The command line over the configuration over the defaults."""
+
+    asked: Asked
+    file: str | None
+    values: Mapping[str, Any]
+    outputs: tuple[tuple[str, str], ...] = field(default=())
+
+    def first(self, name: str, said: Any, otherwise: Any = None) -> Any:  # noqa: ANN401
+        """What the command line said, or the configuration, or else the default."""
+        return said if said not in (None, (), []) else self.values.get(name, otherwise)
+
+    @property
+    def effort(self) -> measure.Effort:
+        """One effort: the command line's word, or the configuration's flag."""
+        words = [word for word in ("passive", "quick", "thorough") if self.values.get(word)]
+        if self.asked.effort is None and len(words) > 1:
+            message = f"configuration {self.file}: {' and '.join(words)} exclude each other"
+            raise UsageError(message)
+        return measure.Effort(self.asked.effort or (words[0] if words else "default"))
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What changes the ruleset, as the report keeps it."""
+        found = {key: self.values[key] for key in ("limits", "severity", "offer", "waivers") if key in self.values}
+        for name, said in (("only", self.asked.only), ("skip", self.asked.skip)):
+            patterns = list(self.first(name, said, ()))
+            if patterns:
+                found[name] = patterns
+        return found
+
+    @property
+    def terminal(self) -> Terminal:
+        """How text is drawn on this standard output."""
+        return Terminal.of(
+            os.environ,
+            no_color=bool(self.first("no-color", self.asked.no_color)),
+            verbose=bool(self.first("verbose", self.asked.verbose)),
+            quiet=bool(self.first("quiet", self.asked.quiet)),
+        )
+
+
+def settle(asked: Asked) -> Settings:
+    """Read the configuration that counts and check what can be checked before anything is measured."""
+    path = asked.config or os.environ.get("VDSCHECK_CONFIG") or config.find(os.environ, user_id=os.geteuid())
+    found = config.read(path) if path else config.Config()
+    settings = Settings(asked, found.file, found.values)
+    chosen = settings.first("format", asked.format, "text")
+    outputs = [(chosen, "")]
+    for written in asked.outputs:
+        name, equals, file = written.partition("=")
+        if not equals or not file:
+            message = f"-o {written}: write -o FORMAT=FILE, as in -o json=report.json"
+            raise UsageError(message)
+        outputs.append((name, file))
+    for name, file in outputs:
+        if name not in FORMATS:
+            message = f"there is no format {name}: {ruleset.nearest(name, list(FORMATS))}"
+            raise UsageError(message)
+        if file:
+            try:
+                output.check_folder(file)
+            except output.OutputError as error:
+                raise UsageError(str(error)) from error
+    return Settings(asked, found.file, found.values, tuple(outputs))
+
+
+def run(asked: Asked, received: Sequence[int]) -> int:
+    """Examine a host and report."""
+    began, started_at = time.monotonic(), now()
+    settings = settle(asked)
+    host = _host(asked.root)
+    catalogue = load()
+    profiles = list(settings.first("profile", asked.profile, ("web",)))
+    rules = ruleset.build(catalogue, profiles, settings.overrides, __version__)
+    options = measure.Options(
+        effort=settings.effort,
+        offline=bool(settings.first("offline", asked.offline)),
+        settings=settings.values.get("plugin", {}),
+    )
+    observer = progress(sys.stderr)
+    outcome = measure.measure(
+        host,
+        _probes(catalogue, rules),
+        options,
+        observer=observer,
+        stopped=lambda: bool(received),
+        meanwhile=lambda: prepare(name for name, _ in settings.outputs),
+    )
+    observer.close()
+    target = report.target_note(outcome.measurements, host.root)
+    duration_s = round(time.monotonic() - began, 3)
+    run_note = Run(report.new_run_id(), started_at, duration_s, outcome.complete, tuple(asked.command))
+    warnings = list(outcome.warnings)
+    if settings.file:
+        warnings.insert(0, f"configuration: {settings.file}")
+    made = _report(settings, catalogue, rules, run_note, target, outcome.measurements, warnings)
+    return _deliver(made, settings, received)
+
+
+def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
+    """Judge the measurements of a saved report again."""
+    settings = settle(asked)
+    catalogue = load()
+    types = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
+    try:
+        saved = codec.decode_report(_saved(file), types)
+    except codec.CodecError as error:
+        message = f"{file}: not a report that can be judged: {error}"
+        raise UsageError(message) from error
+    overrides = dict(saved.ruleset.overrides) if settings.file is None else {}
+    overrides |= settings.overrides
+    profiles = list(settings.first("profile", asked.profile, saved.ruleset.profiles))
+    rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__)
+    made = _report(settings, catalogue, rules, saved.run, saved.target, saved.measurements, [])
+    return _deliver(made, settings, received)
+
+
+def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
+    """The overrides of a saved report, checked as a configuration's are: a report may come from anybody."""
+    try:
+        return config.checked_values(overrides)
+    except ValueError as error:
+        message = f"{file}: ruleset.overrides: {error}"
+        raise UsageError(message) from error
+
+
+def _saved(file: str) -> bytes:
+    if file == "-":
+        content = sys.stdin.buffer.read(SAVED_LIMIT_BYTES + 1)
+        if len(content) > SAVED_LIMIT_BYTES:
+            message = f"standard input is larger than {SAVED_LIMIT_BYTES:,} bytes: not a report"
+            raise UsageError(message)
+        return content
+    try:
+        return Host().read_bytes(os.path.abspath(file), limit_bytes=SAVED_LIMIT_BYTES)
+    except UnavailableError as error:
+        raise UsageError(error.absent.detail) from error
+
+
+def _host(root: str | None) -> Host:
+    if root is None:
+        return Host()
+    if not os.path.isdir(root):
+        message = f"--root {root}: there is no such folder"
+        raise UsageError(message)
+    return Host(os.path.realpath(root))
+
+
+def _probes(catalogue: Catalogue, rules: ruleset.Ruleset) -> list[ProbeEntry]:
+    wanted = {name: catalogue.probes[name] for name in HEADER_PROBES if name in catalogue.probes}
+    for entry in rules.selected:
+        wanted.update({each.probe.id: each for each in catalogue.probes_of(entry)})
+    return [wanted[name] for name in sorted(wanted)]
+
+
+def _report(
+    settings: Settings,
+    catalogue: Catalogue,
+    rules: ruleset.Ruleset,
+    run_note: Run,
+    target: TargetNote,
+    measurements: Mapping[str, Taken],
+    warnings: Sequence[str],
+) -> Report:
+    judged = judge.judge(catalogue, rules, measurements, run_note.started_at[:10])
+    made = report.build(
+        version=__version__,
+        run=run_note,
+        target=target,
+        ruleset=rules.note,
+        judged=judged,
+        measurements=measurements,
+        warnings=warnings,
+    )
+    gates = judge.gates(
+        judged.findings,
+        judged.score,
+        min_score=settings.first("min-score", settings.asked.min_score),
+        min_coverage=settings.first("min-coverage", settings.asked.min_coverage),
+        fail_on=settings.first("fail-on", settings.asked.fail_on, ()),
+    )
+    return replace(made, gates=gates)
+
+
+def _deliver(made: Report, settings: Settings, received: Sequence[int]) -> int:
+    """Write every output that was asked for; the exit code by the contract's precedence."""
+    failed = False
+    for name, file in settings.outputs:
+        content = FORMATS[name](made, Terminal(verbose=settings.terminal.verbose) if file else settings.terminal)
+        try:
+            if file:
+                output.to_file(file, content)
+            else:
+                output.to_stdout(content)
+        except output.OutputError as error:
+            say(f"vdscheck: {error}")
+            failed = True
+    if received:
+        return 128 + received[0]
+    if failed:
+        return ExitCode.INTERNAL
+    return ExitCode.OK if all(gate.holds for gate in made.gates) else ExitCode.GATE

@@ -1,0 +1,234 @@
+"""Takes the measurements that a selection of checks needs: plans, runs, and keeps what was found."""
+
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from vdscheck.catalogue import ProbeEntry
+from vdscheck.children import Frame, Job, now, spawn
+from vdscheck.codec import CodecError, convert, decode
+from vdscheck.model import Absent, Reason, Taken, frozen, not_applicable, unmeasured
+from vdscheck.target import Host
+
+GRACE_S = 5.0
+"""How long after the last deadline the report is out at the latest."""
+TICK_S = 0.1
+
+
+class Effort(StrEnum):
+    """How long and how hard the probes may measure."""
+
+    PASSIVE = "passive"
+    QUICK = "quick"
+    DEFAULT = "default"
+    THOROUGH = "thorough"
+
+    @property
+    def budget_s(self) -> float:
+        """The time that a run of this effort is meant to take; all deadlines end within twice of it."""
+        return {"passive": 2.0, "quick": 4.0, "default": 12.0, "thorough": 60.0}[self.value]
+
+
+class Observer(Protocol):
+    """Told how the measuring goes on, so that the engine itself never prints."""
+
+    def started(self, probe_id: str) -> None:
+        """A probe has started."""
+
+    def finished(self, probe_id: str) -> None:
+        """A probe has ended."""
+
+    def tick(self) -> None:
+        """A tenth of a second has gone by."""
+
+
+@dataclass
+class Outcome:
+    """What was measured, and whether all of it."""
+
+    measurements: dict[str, Taken] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    complete: bool = True
+
+
+@frozen
+class Options:
+    """What a run may do to a host, and what it looks at one by one."""
+
+    effort: Effort = Effort.DEFAULT
+    offline: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the subjects of probes are chosen from."""
+
+
+def measure(
+    host: Host,
+    entries: Iterable[ProbeEntry],
+    options: Options,
+    *,
+    observer: Observer | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Run the probes on the host. Never raises for what a probe does, and never waits for one for good.
+
+    When `stopped` turns true, what was measured so far is kept and the rest is `not-run`. What is to
+    be done `meanwhile` is done while children measure, unless one of them must run alone.
+    """
+    outcome = Outcome()
+    jobs: list[tuple[Job, ProbeEntry]] = []
+    for entry in entries:
+        planned = _planned(entry, host, options)
+        if isinstance(planned, Absent):
+            outcome.measurements[entry.probe.id] = _absence(entry, planned)
+        else:
+            jobs.extend((job, entry) for job in planned)
+    by_key = {job.key: entry for job, entry in jobs}
+    if jobs and not stopped():
+        running = _spawned(host, [job for job, _ in jobs], options)
+        if not any(job.probe.alone for job, _ in jobs):
+            meanwhile()
+        _follow(running, by_key, outcome, observer, stopped)
+    outcome.complete = outcome.complete and not stopped()
+    for key, entry in by_key.items():
+        if key not in outcome.measurements:
+            if stopped():
+                absent = unmeasured(Reason.NOT_RUN, "the run was interrupted before this was measured")
+            else:
+                absent = unmeasured(Reason.TIMEOUT, "the time of the whole run was over before this was measured")
+            outcome.measurements[key] = _absence(entry, absent)
+    outcome.measurements = dict(sorted(outcome.measurements.items()))
+    return outcome
+
+
+def _absence(entry: ProbeEntry, absent: Absent) -> Taken:
+    return Taken(now(), 0.0, entry.probe.method, None, absent)
+
+
+def _planned(entry: ProbeEntry, host: Host, options: Options) -> list[Job] | Absent:
+    probe, window_s = entry.probe, 0.0
+    if not host.live and (probe.live or probe.sends):
+        return unmeasured(Reason.NOT_RUN, f"needs a running host, and {host.root} is a folder")
+    if probe.sends and options.offline:
+        return unmeasured(Reason.NOT_RUN, "--offline lets no packet leave; run without it")
+    if probe.window is not None:
+        chosen: float | None = getattr(probe.window, f"{options.effort.value}_s")
+        if chosen is None:
+            return unmeasured(Reason.NOT_RUN, "--passive puts no load on the host; run without it")
+        window_s = chosen
+    deadline_s = window_s + probe.deadline_s
+    if entry.subject is None:
+        return [Job(probe.id, probe, entry.provides, None, window_s, deadline_s)]
+    subjects = entry.subject.chosen(options.settings)
+    if not subjects:
+        return not_applicable(f"nothing is configured for {probe.id}")
+    return [
+        Job(f"{probe.id}[{name}]", probe, entry.provides, subject, window_s, deadline_s)
+        for name, subject in subjects.items()
+    ]
+
+
+@frozen
+class _Running:
+    """The parent of the children, and how long it may go on."""
+
+    pid: int
+    pipe: int
+    hold: int
+    last: float
+
+
+def _spawned(host: Host, jobs: list[Job], options: Options) -> _Running:
+    cheap = [job for job in jobs if job.probe.cheap and not job.probe.alone]
+    own = [[job] for job in jobs if not job.probe.cheap and not job.probe.alone]
+    alone = [job for job in jobs if job.probe.alone]
+    ends_at = time.monotonic() + 2 * options.effort.budget_s
+    pid, pipe, hold = spawn(host, own + ([cheap] if cheap else []), alone, ends_at)
+    return _Running(pid, pipe, hold, ends_at + GRACE_S)
+
+
+def _follow(
+    running: _Running,
+    by_key: Mapping[str, ProbeEntry],
+    outcome: Outcome,
+    observer: Observer | None,
+    stopped: Callable[[], bool],
+) -> None:
+    try:
+        for line in _lines(running.pipe, running.last, observer, stopped):
+            _keep(line, by_key, outcome, observer)
+        if time.monotonic() >= running.last:
+            outcome.warnings.append("the measuring did not end in time and was given up")
+    finally:
+        os.close(running.hold)
+        os.close(running.pipe)
+        _wait(running.pid)
+
+
+def _lines(pipe: int, last: float, observer: Observer | None, stopped: Callable[[], bool]) -> Iterable[bytes]:
+    """The lines that come up the pipe until it closes, the last moment has come, or all is stopped."""
+    os.set_blocking(pipe, False)
+    unread = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while time.monotonic() < last and not stopped():
+            if not selector.select(TICK_S):
+                if observer:
+                    observer.tick()
+                continue
+            piece = os.read(pipe, 1 << 16)
+            if not piece:
+                return
+            unread += piece
+            while (end := unread.find(b"\n")) >= 0:
+                yield bytes(unread[:end])
+                del unread[: end + 1]
+
+
+def _keep(line: bytes, by_key: Mapping[str, ProbeEntry], outcome: Outcome, observer: Observer | None) -> None:
+    with suppress(CodecError):
+        frame = decode(line, Frame)
+        if frame.event == "abandoned":
+            outcome.warnings.append(
+                f"process {frame.detail} of {frame.key or 'a probe'} could not be ended and was left behind"
+            )
+        entry = by_key.get(frame.key)
+        if entry is None:
+            return
+        if frame.event == "measured":
+            outcome.measurements[frame.key] = _taken(frame, entry)
+        if observer and frame.event == "started":
+            observer.started(frame.key)
+        if observer and frame.event == "ended":
+            observer.finished(frame.key)
+
+
+def _taken(frame: Frame, entry: ProbeEntry) -> Taken:
+    method, duration_s = entry.probe.method, round(frame.duration_s, 6)
+    if frame.absent is not None:
+        return Taken(frame.taken_at, duration_s, method, None, frame.absent)
+    try:
+        value = convert(frame.value, entry.provides)
+    except CodecError as error:
+        why = f"{entry.probe.id} returned what is not {entry.provides.__name__} ({entry.probe.where}): {error}"
+        return Taken(frame.taken_at, duration_s, method, None, unmeasured(Reason.ERROR, why[:500]))
+    return Taken(frame.taken_at, duration_s, method, value, None)
+
+
+def _wait(pid: int) -> None:
+    """Wait for the parent of the children, which ends them all first; no longer than it may take."""
+    give_up = time.monotonic() + GRACE_S
+    while time.monotonic() < give_up:
+        with suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                time.sleep(0.002)
+                continue
+        return
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,439 @@
+"""The nouns that cross boundaries: absence, verdicts, judgements, findings, fixes, the report."""
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Literal, TypedDict, TypeVar, dataclass_transform
+
+SCHEMA_VERSION = 1
+
+DROP_IN = "/etc/sysctl.d/90-vdscheck.conf"
+"""The one file in which this tool persists kernel settings."""
+
+T = TypeVar("T")
+
+
+def _same(self: object, other: object) -> bool:
+    if type(other) is not type(self):
+        return NotImplemented  # type: ignore[no-any-return]
+    return all(getattr(self, name) == getattr(other, name) for name in self.__dataclass_fields__)  # type: ignore[attr-defined]
+
+
+def _hash(self: object) -> int:
+    return hash(tuple(getattr(self, name) for name in self.__dataclass_fields__))  # type: ignore[attr-defined]
+
+
+def _shown(self: object) -> str:
+    said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__)  # type: ignore[attr-defined]
+    return f"{type(self).__name__}({said})"
+
+
+def _set_once(self: object, name: str, content: object) -> None:
+    if hasattr(self, name):
+        message = f"cannot assign to field {name!r}"
+        raise FrozenInstanceError(message)
+    object.__setattr__(self, name, content)
+
+
+def _keep(self: object, name: str) -> None:
+    message = f"cannot delete field {name!r} of {type(self).__name__}"
+    raise FrozenInstanceError(message)
+
+
+def _made(cls: type[T], *, kw_only: bool) -> type[T]:
+    """A frozen dataclass whose methods but for `__init__` are shared.
+
+    `@dataclass(frozen=True)` compiles six methods for each class, which for the hundred classes of a
+    run takes longer than all else that the run imports of ours.
+    """
+    shared = {
+        "__eq__": _same,
+        "__hash__": _hash,
+        "__repr__": _shown,
+        "__setattr__": _set_once,
+        "__delattr__": _keep,
+    }
+    own = {name for name in shared if name in cls.__dict__}
+    made = dataclass(repr=False, eq=False, slots=True, kw_only=kw_only)(cls)
+    for name, method in shared.items():
+        if name not in own:
+            setattr(made, name, method)
+    return made
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def frozen(cls: type[T]) -> type[T]:
+    """Make a frozen dataclass with slots."""
+    return _made(cls, kw_only=False)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def named(cls: type[T]) -> type[T]:
+    """Make a frozen dataclass with slots whose fields are given by name."""
+    return _made(cls, kw_only=True)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def measurement(cls: type[T]) -> type[T]:
+    """Make a measurement type: frozen, with fields given by name, and without NaN and infinity.
+
+    Units stand in the names of its fields; its docstring says where the figures come from.
+    """
+    if "__post_init__" not in cls.__dict__:
+        cls.__post_init__ = refuse_non_finite  # type: ignore[attr-defined]
+    return _made(cls, kw_only=True)
+
+
+class Reason(StrEnum):
+    """Why something is not known."""
+
+    PERMISSION = "permission"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    UNSUPPORTED = "unsupported"
+    TOO_FEW_SAMPLES = "too-few-samples"
+    CONFLICT = "conflict"
+    NOT_RUN = "not-run"
+    ERROR = "error"
+
+
+class Verdict(StrEnum):
+    """What a check concludes."""
+
+    PASS = "pass"  # noqa: S105 - a verdict
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+    NOT_APPLICABLE = "not-applicable"
+    WAIVED = "waived"
+
+    @property
+    def credit(self) -> float | None:
+        """The share of its weight that a check keeps; None where the score is left alone."""
+        return _CREDIT.get(self)
+
+
+_CREDIT = {Verdict.PASS: 1.0, Verdict.WARN: 0.5, Verdict.FAIL: 0.0}
+
+
+class Severity(StrEnum):
+    """How much a check weighs in the score."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    INFO = "info"
+
+    @property
+    def weight(self) -> int:
+        """The weight of the check in the score."""
+        return _WEIGHT[self]
+
+
+_WEIGHT = {
+    Severity.CRITICAL: 10,
+    Severity.HIGH: 5,
+    Severity.MEDIUM: 3,
+    Severity.LOW: 1,
+    Severity.INFO: 0,
+}
+
+
+class Confidence(StrEnum):
+    """Low where an interval lies across the pass limit, or where something decisive is unseen."""
+
+    HIGH = "high"
+    LOW = "low"
+
+
+@frozen
+class Absent:
+    """There is no value; `detail` says why, and what to do about it.
+
+    Made with `not_applicable` (makes no sense here) or `unmeasured` (could not be had).
+    """
+
+    kind: Literal["not-applicable", "unmeasured"]
+    reason: Reason | None
+    detail: str
+
+
+def not_applicable(why: str) -> Absent:
+    """The value makes no sense on this target."""
+    return Absent("not-applicable", None, why)
+
+
+def unmeasured(reason: Reason, why: str) -> Absent:
+    """The value may exist, and could not be had."""
+    return Absent("unmeasured", reason, why)
+
+
+class UnavailableError(Exception):
+    """A target could not give what was asked of it; `absent` is what the engine keeps of it."""
+
+    def __init__(self, absent: Absent) -> None:
+        super().__init__(absent.detail)
+        self.absent = absent
+
+
+def refuse_non_finite(self: object) -> None:
+    """Raise ValueError when a field of a dataclass is NaN or infinite: JSON has no such numbers."""
+    for each in fields(self):  # type: ignore[arg-type]
+        value = getattr(self, each.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            message = f"{type(self).__name__}.{each.name} is {value}: what was not measured is Absent"
+            raise ValueError(message)
+
+
+@frozen
+class Evidence:
+    """A fact beside the judged one that a doubting engineer would ask to see next."""
+
+    name: str
+    value: int | float | str
+    unit: str | None
+    source: str
+
+
+@frozen
+class Observed:
+    """What was measured: exact (low = high = value, no count), or with an interval and a count.
+
+    An unbounded side of an interval is None.
+    """
+
+    value: int | float | str
+    low: float | None
+    high: float | None
+    count: int | None
+    unit: str | None
+
+
+Expected = TypedDict(
+    "Expected",
+    {
+        "op": Literal["at-most", "at-least", "one-of", "stated"],
+        "pass": float | int | str | None,
+        "fail": float | int | str | None,
+        "unit": str | None,
+        "source": str,
+    },
+)
+
+
+@frozen
+class SetSysctl:
+    """A proposed change that the tool can make itself: a kernel setting, now and at every boot."""
+
+    key: str
+    value: str
+    before: str | None
+    """The value that it replaces; None where the key could not be read."""
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The same by hand: now, and at every boot."""
+        assignment = shlex.quote(f"{self.key}={self.value}")
+        line = shlex.quote(f"{self.key} = {self.value}")
+        return (f"sysctl -w {assignment}", f"echo {line} >> {DROP_IN}")
+
+    @property
+    def undo(self) -> tuple[str, ...]:
+        """What takes it back by hand."""
+        line = shlex.quote(f"\\#^{self.key} = #d")
+        at_boot = f"sed -i {line} {DROP_IN}"
+        now = () if self.before is None else (f"sysctl -w {shlex.quote(f'{self.key}={self.before}')}",)
+        return (*now, at_boot)
+
+
+@frozen
+class ByHand:
+    """A proposed change that only a person can make, with the commands for it, if there are any."""
+
+    summary: str
+    commands: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
+
+
+@named
+class Judgement:
+    """What a check returns: a verdict, the sentence that says why, and what bears it."""
+
+    verdict: Verdict
+    summary: str
+    reason: Reason | None = None
+    observed: Observed | None = None
+    expected: Expected | None = None
+    evidence: tuple[Evidence, ...] = ()
+    confidence: Confidence = Confidence.HIGH
+    fix: SetSysctl | ByHand | None = None
+
+
+@frozen
+class FixNote:
+    """A fix as the report tells it: what would be done by hand, and how to take it back."""
+
+    id: str
+    safe: bool
+    """Whether the tool itself may do it."""
+    summary: str
+    commands: tuple[str, ...]
+    undo: tuple[str, ...]
+
+
+@frozen
+class Waiver:
+    """A finding that the configuration accepts, with a reason, until a day (included)."""
+
+    check: str
+    """A check id, a finding such as `sysctl.persistence[vm.swappiness]`, or a glob of either."""
+    reason: str
+    expires: str
+    """A day as YYYY-MM-DD."""
+
+
+@named
+class Finding:
+    """The judgement of one check on one subject."""
+
+    id: str
+    subject: str | None
+    area: str
+    title: str
+    severity: Severity
+    weight: int
+    verdict: Verdict
+    reason: Reason | None
+    summary: str
+    observed: Observed | None
+    expected: Expected | None
+    evidence: tuple[Evidence, ...]
+    points_lost: float
+    confidence: Confidence
+    fix: FixNote | None
+    waiver: Waiver | None
+    docs: str
+
+    @property
+    def name(self) -> str:
+        """The id, with the subject where there is one: `disk.space[/var]`."""
+        return self.id if self.subject is None else f"{self.id}[{self.subject}]"
+
+
+@frozen
+class AreaScore:
+    """The score of one area alone; value is None where nothing in it was decided."""
+
+    value: int | None
+    coverage: float
+
+
+@frozen
+class Score:
+    """The score of the whole report, 0 to 100, and what it rests on."""
+
+    value: int | None
+    grade: Literal["A", "B", "C", "D", "F"] | None
+    provisional: bool
+    coverage: float
+    """The share of what applies that was decided, 0 to 1."""
+    cap: int | None
+    """The most that the score can be with the failures found; None where nothing caps it."""
+    areas: dict[str, AreaScore]
+
+
+@frozen
+class Gate:
+    """A condition that the caller asked for."""
+
+    name: str
+    threshold: int | str
+    value: int | float | None
+    holds: bool
+
+
+@frozen
+class Taken:
+    """One measurement as it was taken: when, how, how long, and the value or its absence."""
+
+    taken_at: str
+    duration_s: float
+    method: str
+    value: Any
+    absent: Absent | None
+
+    @property
+    def outcome(self) -> Any:  # noqa: ANN401 - the type is the probe's
+        """The value, or the Absent that stands for it."""
+        return self.value if self.absent is None else self.absent
+
+
+Measurements = Mapping[str, Taken]
+"""By probe id, or probe id and subject as `redis.ping[127.0.0.1:6379]`."""
+
+
+@frozen
+class Tool:
+    """The program that made the report."""
+
+    name: str
+    version: str
+
+
+@frozen
+class RulesetNote:
+    """What the measurements were judged by; scores compare only within one id."""
+
+    id: str
+    profiles: tuple[str, ...]
+    overrides: dict[str, Any]
+
+
+@frozen
+class Run:
+    """When and how the report came about."""
+
+    id: str
+    started_at: str
+    duration_s: float
+    complete: bool
+    command: tuple[str, ...]
+
+
+@named
+class TargetNote:
+    """What was examined. None is "not known"."""
+
+    kind: Literal["host", "cluster"]
+    name: str
+    machine_id: str | None
+    boot_id: str | None
+    os: str | None
+    kernel: str | None
+    virtualization: str | None
+    cpu_model: str | None
+    cpus: int | None
+    memory_bytes: int | None
+    root: str | None
+    """The directory examined instead of the running host."""
+
+
+@named
+class Report:
+    """Everything that one run found; every output format is a function of it."""
+
+    schema_version: int
+    tool: Tool
+    ruleset: RulesetNote
+    run: Run
+    target: TargetNote
+    score: Score
+    gates: tuple[Gate, ...]
+    findings: tuple[Finding, ...]
+    fix: None
+    """What `--fix` did; this version does not change hosts yet."""
+    measurements: dict[str, Taken]
+    warnings: tuple[str, ...]

@@ -1,0 +1,85 @@
+"""Where reports go: standard output and files, written whole or not at all where that can be done."""
+
+import errno
+import os
+import stat
+from contextlib import suppress
+
+from vdscheck.target import safe_text
+
+
+class OutputError(Exception):
+    """A report that cannot be written; one line: where, why."""
+
+
+def check_folder(path: str) -> None:
+    """Raise OutputError when a file cannot be written there, before anything is measured."""
+    shown = safe_text(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        message = f"-o {shown}: there is no folder {safe_text(folder)}"
+        raise OutputError(message)
+    if os.path.isdir(path):
+        message = f"-o {shown}: that is a folder; name a file in it"
+        raise OutputError(message)
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        message = f"-o {shown}: permission denied"
+        raise OutputError(message)
+
+
+def to_file(path: str, content: bytes) -> None:
+    """Write a file: whole, by a rename, or directly where it is a device or a pipe. Raises OutputError."""
+    try:
+        special = os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
+        if special:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                _write(descriptor, content)
+            finally:
+                os.close(descriptor)
+        else:
+            _replace(os.path.realpath(path), content)
+    except OSError as error:
+        message = f"-o {safe_text(path)}: {error.strerror}"
+        raise OutputError(message) from error
+
+
+def _replace(path: str, content: bytes) -> None:
+    import tempfile  # 5 ms that only a report to a file needs
+
+    descriptor, temporary = tempfile.mkstemp(prefix=".vdscheck-", dir=os.path.dirname(path))
+    try:
+        mask = os.umask(0)
+        os.umask(mask)
+        mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o666 & ~mask
+        os.fchmod(descriptor, mode)
+        _write(descriptor, content)
+        os.close(descriptor)
+        descriptor = -1
+        os.replace(temporary, path)
+    except BaseException:
+        if descriptor >= 0:
+            os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def to_stdout(content: bytes) -> None:
+    """Write to standard output; a reader that went away ends it quietly. Raises OutputError."""
+    try:
+        _write(1, content)
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            message = "standard output is closed"
+            raise OutputError(message) from error
+        message = f"standard output: {error.strerror}"
+        raise OutputError(message) from error
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,118 @@
+"""The clock: where the kernel takes the time from, what reading it costs, and who keeps it right."""
+
+import ctypes
+import errno
+import itertools
+import os
+import time
+from collections import deque
+from typing import Any
+
+from vdscheck.measurements import ClockSource, KernelClock
+from vdscheck.plugin import Host, Reason, UnavailableError, probe, unmeasured
+
+FOLDER = "/sys/devices/system/clocksource/clocksource0"
+BATCHES = 15
+READS = 200
+"""A batch is 10 us where the clock is read in user space, and about 1 ms where each read is slow I/O."""
+
+_ASKED = ("status", "offset", "maxerror", "esterror")
+STA_UNSYNC = 0x0040
+STA_NANO = 0x2000
+"""Bits of the status (include/uapi/linux/timex.h)."""
+
+
+@probe("machine.clocksource", cheap=True, deadline_s=2.0)
+def clocksource(host: Host) -> ClockSource:
+    """Reads the kernel's clock source, and times 15 batches of 200 clock reads."""
+    return ClockSource(
+        current=host.read(f"{FOLDER}/current_clocksource").strip(),
+        available=tuple(host.read(f"{FOLDER}/available_clocksource").split()),
+        read_ns=_read_cost(host),
+    )
+
+
+def _read_cost(host: Host) -> float | None:
+    try:
+        found = host.fact("clock-read-ns", _timed)
+    except UnavailableError:
+        return None
+    # a read takes some nanoseconds, or microseconds where it leaves the machine; never a second
+    return float(found) if isinstance(found, int | float) and 0 < found < 1e9 else None  # noqa: PLR2004
+
+
+def _timed() -> float:
+    """The median over the batches: a batch in which something else ran does not count."""
+    costs = []
+    for _ in range(BATCHES):
+        began = time.perf_counter_ns()
+        deque(map(time.clock_gettime_ns, itertools.repeat(time.CLOCK_MONOTONIC, READS)), maxlen=0)
+        costs.append((time.perf_counter_ns() - began) / READS)
+    return round(sorted(costs)[len(costs) // 2], 1)
+
+
+class _Timex(ctypes.Structure):
+    """struct timex of adjtimex(2)."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        *((name, ctypes.c_long) for name in ("offset", "freq", "maxerror", "esterror")),
+        ("status", ctypes.c_int),
+        *((name, ctypes.c_long) for name in ("constant", "precision", "tolerance", "sec", "usec", "tick")),
+        *((name, ctypes.c_long) for name in ("ppsfreq", "jitter")),
+        ("shift", ctypes.c_int),
+        *((name, ctypes.c_long) for name in ("stabil", "jitcnt", "calcnt", "errcnt", "stbcnt")),
+        ("tai", ctypes.c_int),
+        ("reserved", ctypes.c_int * 11),
+    )
+
+
+@probe("clock.kernel", deadline_s=3.0)
+def kernel_clock(host: Host) -> KernelClock:
+    """Asks adjtimex(2), changing nothing, and chrony or systemd-timesyncd for its server."""
+    found = host.fact("adjtimex", _adjtimex)
+    try:
+        status, offset, most, estimate = (_signed(found[name]) for name in _ASKED)
+        return KernelClock(
+            synchronised=not status & STA_UNSYNC,
+            maximum_error_us=most,
+            estimated_error_us=estimate,
+            offset_us=offset / 1000 if status & STA_NANO else float(offset),
+            source=_source(host),
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        why = "the captured fact adjtimex is not what adjtimex(2) returns"
+        raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+
+
+def _adjtimex() -> dict[str, Any]:
+    answer = _Timex(modes=0)
+    if ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(answer)) < 0:
+        number = ctypes.get_errno() or errno.EIO
+        raise OSError(number, os.strerror(number))
+    return {name: getattr(answer, name) for name in _ASKED}
+
+
+def _signed(value: object) -> int:
+    if type(value) is not int or not -(1 << 62) < value < 1 << 62:
+        message = "not a number of struct timex"
+        raise ValueError(message)
+    return value
+
+
+def _source(host: Host) -> str | None:
+    """Who steers the clock, where that can be had without waiting."""
+    for folder in ("/run/chrony", "/var/run/chrony"):
+        if host.exists(f"{folder}/chronyd.pid"):
+            return _chrony(host)
+    if host.exists("/run/systemd/timesync/synchronized"):
+        return "systemd-timesyncd"
+    return None
+
+
+def _chrony(host: Host) -> str:
+    try:
+        fields = host.run(("chronyc", "-n", "-c", "tracking"), timeout_s=1.0).strip().split(",")
+    except UnavailableError:
+        return "chrony"
+    return f"chrony, from {fields[1][:64]}" if len(fields) > 1 and fields[1] else "chrony"

@@ -1,0 +1,222 @@
+"""The kernel's settings and counters: whose kernel it is, what it is set to, and how it fares."""
+
+import re
+
+from vdscheck.measurements import (
+    KERNEL_KEYS,
+    Conntrack,
+    HugePages,
+    KernelOwner,
+    SwapSpace,
+    Sysctls,
+    TcpCounters,
+)
+from vdscheck.model import Absent
+from vdscheck.plugin import Host, Reason, UnavailableError, not_applicable, probe, unmeasured
+from vdscheck.target import NotFoundError
+
+# The initial namespaces have fixed inode numbers: include/linux/proc_ns.h, PROC_PID_INIT_INO and
+# PROC_USER_INIT_INO.
+INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+INITIAL_USER_NAMESPACE = "user:[4026531837]"
+NAMESPACES = 2
+WHOLE_ID_RANGE = ("0", "0", "4294967295")
+
+
+@probe("kernel.owner", cheap=True, deadline_s=2.0)
+def owner(host: Host) -> KernelOwner:
+    """Reads how /proc/sys is mounted, the name of PID 2, uid_map and the namespaces of this process."""
+    mount = _proc_sys_mount(host)
+    spaces = _namespaces(host)
+    facts = [fact for fact in (mount, _kthreadd(host), _uid_map(host), *spaces) if fact is not None]
+    ours = all(said_ours for said_ours, _ in facts)
+    if not facts or (ours and len(spaces) < NAMESPACES):
+        why = "nothing that tells whose kernel this is can be read: /proc/self/ns/pid and /proc/self/ns/user"
+        raise UnavailableError(unmeasured(Reason.UNSUPPORTED if host.live else Reason.NOT_RUN, why))
+    return KernelOwner(ours=ours, writable=mount is None or mount[0], clues=tuple(said for _, said in facts))
+
+
+def _proc_sys_mount(host: Host) -> tuple[bool, str] | None:
+    """Whether the mount that /proc/sys lies in may be written; where mounts are stacked the last one counts."""
+    try:
+        lines = host.read("/proc/self/mountinfo").splitlines()
+    except UnavailableError:
+        return None
+    options = {}
+    for line in lines:
+        words = line.split()
+        if len(words) > 5 and words[4] in ("/proc", "/proc/sys"):  # noqa: PLR2004 - proc_pid_mountinfo(5)
+            options[words[4]] = words[5].split(",")
+    found = options.get("/proc/sys", options.get("/proc"))
+    if found is None:
+        return None
+    if "ro" in found:
+        return False, "/proc/sys is mounted read-only"
+    return True, "/proc/sys is not mounted read-only"
+
+
+def _kthreadd(host: Host) -> tuple[bool, str] | None:
+    """Under hidepid=2 an ordinary user does not see it: that says nothing."""
+    try:
+        name = host.read("/proc/2/comm").strip()
+    except UnavailableError:
+        return None
+    if name == "kthreadd":
+        return True, "PID 2 is kthreadd, the kernel's own"
+    return False, f"PID 2 is {name}, not kthreadd"
+
+
+def _uid_map(host: Host) -> tuple[bool, str] | None:
+    try:
+        lines = [tuple(line.split()) for line in host.read("/proc/self/uid_map").splitlines()]
+    except UnavailableError:
+        return None
+    if lines == [WHOLE_ID_RANGE]:
+        return True, "user ids are not mapped"
+    return False, "user ids are mapped"
+
+
+def _namespaces(host: Host) -> list[tuple[bool, str]]:
+    found = []
+    for kind, initial in (("pid", INITIAL_PID_NAMESPACE), ("user", INITIAL_USER_NAMESPACE)):
+        try:
+            ours = host.link(f"/proc/self/ns/{kind}") == initial
+        except UnavailableError:
+            continue
+        found.append((ours, f"the {kind} namespace is {'' if ours else 'not '}the initial one"))
+    return found
+
+
+@probe("kernel.sysctls", cheap=True, deadline_s=2.0)
+def sysctls(host: Host) -> Sysctls:
+    """Reads the judged keys below /proc/sys."""
+    values: dict[str, str] = {}
+    missing: dict[str, Absent] = {}
+    nowhere: dict[str, Absent] = {}
+    for key in KERNEL_KEYS:
+        try:
+            values[key] = " ".join(host.read(f"/proc/sys/{key.replace('.', '/')}").split())
+        except NotFoundError as error:
+            nowhere[key] = error.absent
+        except UnavailableError as error:
+            missing[key] = error.absent
+    # A captured tree that holds some keys was taken from a kernel that had no others.
+    had_kernel = host.live or bool(values)
+    return Sysctls(
+        values=values,
+        missing=missing | {key: _no_such_key(key) if had_kernel else absent for key, absent in nowhere.items()},
+    )
+
+
+def _no_such_key(key: str) -> Absent:
+    if key.startswith("net.netfilter."):
+        return not_applicable(f"{key} does not exist: the module nf_conntrack is not loaded")
+    if key.startswith("net."):
+        return not_applicable(f"{key} does not exist: the kernel does not show it in this network namespace")
+    return unmeasured(Reason.UNSUPPORTED, f"{key} does not exist: this kernel was built without it")
+
+
+@probe("kernel.tcp-counters", cheap=True, deadline_s=2.0)
+def tcp_counters(host: Host) -> TcpCounters:
+    """Reads /proc/net/netstat, /proc/net/snmp and /proc/net/sockstat."""
+    counters = _paired(host.read("/proc/net/netstat"), "TcpExt") | _paired(host.read("/proc/net/snmp"), "Tcp")
+    return TcpCounters(
+        listen_overflows=_counter(counters, "ListenOverflows"),
+        listen_drops=_counter(counters, "ListenDrops"),
+        req_q_full_do_cookies=_counter(counters, "TCPReqQFullDoCookies"),
+        req_q_full_drop=_counter(counters, "TCPReqQFullDrop"),
+        syncookies_sent=_counter(counters, "SyncookiesSent"),
+        syncookies_failed=_counter(counters, "SyncookiesFailed"),
+        time_wait=_time_wait(host.read("/proc/net/sockstat")),
+        active_opens=_counter(counters, "ActiveOpens"),
+    )
+
+
+def _paired(text: str, family: str) -> dict[str, int]:
+    """The counters of a file that has a line of names and then a line of values for each family."""
+    lines = [line.split() for line in text.splitlines() if line.startswith(f"{family}:")]
+    found: dict[str, int] = {}
+    for names, numbers in zip(lines[::2], lines[1::2], strict=False):
+        for name, number in zip(names[1:], numbers[1:], strict=False):
+            if re.fullmatch(r"-?[0-9]{1,18}", number):
+                found[name] = int(number)
+    return found
+
+
+def _counter(counters: dict[str, int], name: str) -> int:
+    if name not in counters:
+        raise UnavailableError(unmeasured(Reason.UNSUPPORTED, f"this kernel does not count {name}"))
+    return counters[name]
+
+
+def _time_wait(text: str) -> int:
+    found = re.search(r"^TCP:.*\btw ([0-9]{1,15})\b", text, re.MULTILINE | re.ASCII)
+    if not found:
+        raise UnavailableError(unmeasured(Reason.UNSUPPORTED, "/proc/net/sockstat does not say how many TIME_WAIT"))
+    return int(found[1])
+
+
+@probe("kernel.hugepages", cheap=True, deadline_s=2.0)
+def huge_pages(host: Host) -> HugePages:
+    """Reads the chosen modes below /sys/kernel/mm/transparent_hugepage."""
+    try:
+        enabled = _chosen(host.read("/sys/kernel/mm/transparent_hugepage/enabled"))
+    except NotFoundError as error:
+        if host.live:
+            why = "this kernel is built without transparent huge pages"
+            raise UnavailableError(not_applicable(why)) from error
+        raise
+    if enabled is None:
+        raise UnavailableError(unmeasured(Reason.ERROR, "transparent_hugepage/enabled marks no mode as chosen"))
+    try:
+        defrag = _chosen(host.read("/sys/kernel/mm/transparent_hugepage/defrag"))
+    except UnavailableError:
+        defrag = None
+    return HugePages(enabled=enabled, defrag=defrag)
+
+
+def _chosen(text: str) -> str | None:
+    found = re.search(r"\[([a-z+]+)\]", text)
+    return found[1] if found else None
+
+
+@probe("kernel.conntrack", cheap=True, deadline_s=2.0)
+def conntrack(host: Host) -> Conntrack:
+    """Reads nf_conntrack_count and nf_conntrack_max."""
+    numbers = []
+    for name in ("count", "max"):
+        try:
+            text = host.read(f"/proc/sys/net/netfilter/nf_conntrack_{name}").strip()
+        except NotFoundError as error:
+            if host.live:
+                why = "connections are not tracked: nf_conntrack is not loaded"
+                raise UnavailableError(not_applicable(why)) from error
+            raise
+        if not re.fullmatch("[0-9]{1,18}", text):
+            raise UnavailableError(unmeasured(Reason.ERROR, f"nf_conntrack_{name} is not a number"))
+        numbers.append(int(text))
+    return Conntrack(count=numbers[0], maximum=numbers[1])
+
+
+@probe("kernel.swap", cheap=True, deadline_s=2.0)
+def swap(host: Host) -> SwapSpace:
+    """Reads SwapTotal and SwapFree of /proc/meminfo, pswpin and pswpout of /proc/vmstat."""
+    kib = _numbers(host, "/proc/meminfo", ("SwapTotal", "SwapFree"), r"^%s:\s+([0-9]{1,15}) kB$")
+    pages = _numbers(host, "/proc/vmstat", ("pswpin", "pswpout"), r"^%s ([0-9]{1,18})$")
+    return SwapSpace(
+        total_bytes=kib["SwapTotal"] * 1024,
+        used_bytes=max(0, kib["SwapTotal"] - kib["SwapFree"]) * 1024,
+        pages_in_since_boot=pages["pswpin"],
+        pages_out_since_boot=pages["pswpout"],
+    )
+
+
+def _numbers(host: Host, path: str, names: tuple[str, ...], line: str) -> dict[str, int]:
+    text = host.read(path)
+    found = {}
+    for name in names:
+        match = re.search(line % name, text, re.MULTILINE | re.ASCII)
+        if not match:
+            raise UnavailableError(unmeasured(Reason.UNSUPPORTED, f"{path} says nothing of {name}"))
+        found[name] = int(match[1])
+    return found

@@ -1,0 +1,197 @@
+"""Asks the kernel for its TCP sockets over netlink: what listens, how long its queue may grow, who owns it."""
+
+import errno
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from vdscheck.measurements import Listener, Listeners
+from vdscheck.model import frozen
+from vdscheck.plugin import Host, Reason, UnavailableError, probe, unmeasured
+from vdscheck.probes.processes import socket_owners
+
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+NLM_F_REQUEST_DUMP = 0x301
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+STATE_LISTEN = 10
+ANY_STATE = 0x1FFE
+"""TCP_ESTABLISHED to TCP_NEW_SYN_RECV, a bit each (include/net/tcp_states.h)."""
+
+HEADER = struct.Struct("=IHHII")
+REQUEST = struct.Struct("=BBBxI48x")
+"""struct inet_diag_req_v2 with an empty socket id (include/uapi/linux/inet_diag.h)."""
+MESSAGE = struct.Struct("=BBxxH2x16s28x4xIIxxxxI")
+"""struct inet_diag_msg; the ports, in network order, are swapped after reading."""
+ERRNO = struct.Struct("=i")
+MAX_ERRNO = 4095
+DATAGRAM_BYTES = 1 << 18
+ANSWER_LIMIT_S = 1.0
+PORTS_LIMIT_S = 1.0
+"""How long the ports of all sockets are counted: a busy gateway has hundreds of thousands of them."""
+
+
+class DiagError(Exception):
+    """What the kernel answered is not what inet_diag answers."""
+
+
+@frozen
+class DiagSocket:
+    """A TCP socket as inet_diag describes it."""
+
+    family: int
+    state: int
+    source: bytes
+    """The local address in network order, with room for IPv6."""
+    port: int
+    read_queue: int
+    """Of a listening socket: connections that wait for accept()."""
+    write_queue: int
+    """Of a listening socket: how many may wait."""
+    inode: int
+
+    @property
+    def address(self) -> str:
+        """The local address as text."""
+        if self.family == socket.AF_INET:
+            return socket.inet_ntop(socket.AF_INET, self.source[:4])
+        return socket.inet_ntop(socket.AF_INET6, self.source)
+
+
+def parse(datagram: bytes) -> tuple[list[DiagSocket], bool]:
+    """The sockets of one datagram, and whether the dump ends with it. Raises DiagError, and OSError for an errno."""
+    found: list[DiagSocket] = []
+    for kind, payload in _messages(datagram):
+        if kind in (NLMSG_DONE, NLMSG_ERROR):
+            _raise_error(payload)
+            return found, True
+        if kind == SOCK_DIAG_BY_FAMILY:
+            found.append(_socket(payload))
+    return found, False
+
+
+def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + HEADER.size <= len(datagram):
+        length, kind, _, _, _ = HEADER.unpack_from(datagram, at)
+        if length < HEADER.size or at + length > len(datagram):
+            message = f"a netlink message of {length} bytes at {at} of {len(datagram)}"
+            raise DiagError(message)
+        yield kind, datagram[at + HEADER.size : at + length]
+        at += (length + 3) & ~3
+    if at < len(datagram):
+        message = f"{len(datagram) - at} bytes behind the last netlink message"
+        raise DiagError(message)
+
+
+def _raise_error(payload: bytes) -> None:
+    """Both ends of a dump, the good and the bad, carry a negative errno or 0."""
+    if len(payload) < ERRNO.size:
+        message = "a netlink dump ends without saying how"
+        raise DiagError(message)
+    (number,) = ERRNO.unpack_from(payload)
+    if number:
+        raise OSError(-number if -MAX_ERRNO <= number < 0 else errno.EIO, "sock_diag")
+
+
+def _socket(payload: bytes) -> DiagSocket:
+    if len(payload) < MESSAGE.size:
+        message = f"a socket of {len(payload)} bytes"
+        raise DiagError(message)
+    family, state, port, source, read_queue, write_queue, inode = MESSAGE.unpack_from(payload)
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        message = f"a socket of address family {family}"
+        raise DiagError(message)
+    return DiagSocket(family, state, source, socket.ntohs(port), read_queue, write_queue, inode)
+
+
+def dump(states: int, ends_at: float) -> Iterator[DiagSocket]:
+    """All TCP sockets in some states, IPv4 and then IPv6. Raises OSError, TimeoutError among them, and DiagError."""
+    yield from _dump(socket.AF_INET, states, ends_at)
+    try:
+        yield from _dump(socket.AF_INET6, states, ends_at)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EAFNOSUPPORT):  # a kernel without IPv6
+            raise
+
+
+def _dump(family: int, states: int, ends_at: float) -> Iterator[DiagSocket]:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as link:
+        request = REQUEST.pack(family, socket.IPPROTO_TCP, 0, states)
+        length = HEADER.size + len(request)
+        link.settimeout(max(0.01, ends_at - time.monotonic()))
+        link.send(HEADER.pack(length, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0) + request)
+        done = False
+        while not done:
+            if time.monotonic() >= ends_at:
+                raise TimeoutError
+            sockets, done = parse(link.recv(DATAGRAM_BYTES))
+            yield from sockets
+
+
+def _ask() -> dict[str, Any]:
+    """What a captured host keeps as its fact `listeners`."""
+    ports: set[int] | None = set()
+    try:
+        listening = list(dump(1 << STATE_LISTEN, time.monotonic() + ANSWER_LIMIT_S))
+    except TimeoutError as error:
+        why = f"the kernel took longer than {ANSWER_LIMIT_S:g} s to list what listens"
+        raise UnavailableError(unmeasured(Reason.TIMEOUT, why)) from error
+    except DiagError as error:
+        raise UnavailableError(unmeasured(Reason.ERROR, f"sock_diag: {error}")) from error
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EPROTONOSUPPORT, errno.EINVAL):
+            why = "this kernel does not list TCP sockets (sock_diag): its module tcp_diag is missing"
+            raise UnavailableError(unmeasured(Reason.UNSUPPORTED, why)) from error
+        raise
+    try:
+        ports = {each.port for each in dump(ANY_STATE, time.monotonic() + PORTS_LIMIT_S)}
+    except (OSError, DiagError):
+        ports = None
+    return {
+        "listening": [
+            [each.address, each.port, each.write_queue, each.read_queue, each.inode]
+            for each in listening
+            if each.state == STATE_LISTEN
+        ],
+        "local_ports_in_use": None if ports is None else len(ports - {0}),
+    }
+
+
+@probe("kernel.listeners", deadline_s=4.0)
+def listeners(host: Host) -> Listeners:
+    """Asks netlink (sock_diag) for TCP sockets, and /proc/PID/fd for who owns those that listen."""
+    fact = host.fact("listeners", _ask)
+    try:
+        rows = [_row(row) for row in fact["listening"]]
+        in_use = fact["local_ports_in_use"]
+        if in_use is not None:
+            in_use = _whole(in_use)
+    except (TypeError, KeyError, ValueError) as error:
+        why = "the captured fact listeners is not what the kernel answers"
+        raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+    owners = socket_owners(host, {inode for *_, inode in rows})
+    return Listeners(
+        sockets=tuple(
+            Listener(address=address, port=port, backlog=backlog, waiting=waiting, owner=owners.get(inode))
+            for address, port, backlog, waiting, inode in rows
+        ),
+        local_ports_in_use=in_use,
+    )
+
+
+def _row(row: Any) -> tuple[str, int, int, int, int]:  # noqa: ANN401 - JSON of any shape
+    address, *numbers = row
+    if not isinstance(address, str):
+        raise TypeError
+    port, backlog, waiting, inode = (_whole(number) for number in numbers)
+    return address, port, backlog, waiting, inode
+
+
+def _whole(number: Any) -> int:  # noqa: ANN401 - JSON of any shape
+    if type(number) is not int or not 0 <= number < 1 << 63:
+        raise ValueError
+    return number

@@ -1,0 +1,84 @@
+"""The formats of a report by name, and how standard output and standard error can be drawn on."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+
+from vdscheck.codec import encode_report
+from vdscheck.model import Report, frozen
+from vdscheck.render.safe import harmless
+
+LINE_LIMIT = 2000
+
+
+@frozen
+class Terminal:
+    """What the text of a report is drawn on."""
+
+    width: int = 80
+    colour: bool = False
+    utf8: bool = True
+    verbose: bool = False
+    quiet: bool = False
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], *, no_color: bool, verbose: bool, quiet: bool) -> "Terminal":
+        """Standard output as it is: a terminal with its width and colours, or a pipe without."""
+        is_terminal = os.isatty(1)
+        dumb = environment.get("TERM", "dumb") == "dumb"
+        plain = no_color or bool(environment.get("NO_COLOR")) or dumb or not is_terminal
+        width = _columns(environment) if is_terminal else 80
+        return cls(width, not plain, _utf8(environment), verbose, quiet)
+
+
+def _columns(environment: Mapping[str, str]) -> int:
+    """The width of the terminal: COLUMNS, where it is set to a number, or what the kernel says."""
+    said = environment.get("COLUMNS", "")
+    if said.isascii() and said.isdecimal() and int(said[:6]) > 0:
+        return int(said[:6])
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
+def _utf8(environment: Mapping[str, str]) -> bool:
+    """Whether the locale says UTF-8, by the variable that counts (POSIX: LC_ALL, LC_CTYPE, LANG)."""
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    locale = next((environment[name] for name in names if environment.get(name)), "")
+    return "utf-8" in locale.lower() or "utf8" in locale.lower()
+
+
+def prepare(names: Iterable[str]) -> None:
+    """Import what some formats need, at a time that costs nothing."""
+    if "text" in names:
+        import vdscheck.render.terminal  # noqa: F401
+
+
+def _text(report: Report, terminal: Terminal) -> bytes:
+    from vdscheck.render.terminal import terminal as drawn
+
+    return drawn(
+        report,
+        width=terminal.width,
+        colour=terminal.colour,
+        utf8=terminal.utf8,
+        verbose=terminal.verbose,
+        quiet=terminal.quiet,
+    )
+
+
+def _json(report: Report, _terminal: Terminal) -> bytes:
+    return encode_report(report)
+
+
+FORMATS: Mapping[str, Callable[[Report, Terminal], bytes]] = {"text": _text, "json": _json}
+
+
+def say(line: str) -> None:
+    """One line on standard error; text from outside in it is made harmless."""
+    try:
+        sys.stderr.write(harmless(line, LINE_LIMIT) + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return

@@ -1,0 +1,100 @@
+"""Text from outside made harmless: nothing in it acts on a terminal or hides from a reader."""
+
+import unicodedata
+
+LIMIT = 300
+_ACTING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+"""Unicode categories that are not shown as they are: controls, direction marks, surrogates, unassigned, separators."""
+
+_MARKS = frozenset(("Mn", "Me"))
+_MARKS_IN_A_ROW = 2
+"""Marks that a letter may carry; more of them would be drawn over the lines above and below."""
+
+_INVISIBLE = (
+    (0x034F, 0x034F),
+    (0x115F, 0x1160),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),
+    (0xFFA0, 0xFFA0),
+    (0xE0100, 0xE01EF),
+)
+"""Letters and marks that are drawn as nothing: Default_Ignorable_Code_Point in Unicode's DerivedCoreProperties.txt."""
+
+_ASCII = {
+    0x00A0: " ",
+    0x00B5: "u",
+    0x00B7: "-",
+    0x00D7: "x",
+    0x2013: "-",
+    0x2014: "-",
+    0x2018: "'",
+    0x2019: "'",
+    0x201C: '"',
+    0x201D: '"',
+    0x2026: "...",
+    0x202F: " ",
+    0x2192: "->",
+    0x2264: "<=",
+    0x2265: ">=",
+    0x2588: "#",
+    0x2591: ".",
+    0x03BC: "u",
+}
+"""How our own signs are written where the terminal knows only ASCII."""
+
+
+def harmless(text: str, limit: int = LIMIT) -> str:
+    r"""The text with every character that acts shown as its escape, and no longer than the limit.
+
+    Newlines, terminal escapes, direction marks and zero-width characters are written as `\n`, `\x1b`,
+    `\u202e`; what is cut off ends in an ellipsis. Sources: Unicode Standard Annex #9 (direction marks);
+    Unicode Technical Report #36 (what is not seen).
+    """
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
+    shown: list[str] = []
+    length = marks = 0
+    for character in text[: limit + 1]:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in _MARKS else 0
+        alone = marks and not shown
+        hidden = category in _ACTING or alone or marks > _MARKS_IN_A_ROW or _invisible(character)
+        piece = _escape(character) if hidden else character
+        shown.append(piece)
+        length += len(piece)
+    if length <= limit:
+        return "".join(shown)
+    return _cut(shown, max(0, limit - 1)) + "…"
+
+
+def whole(text: str, limit: int) -> bool:
+    """Whether `harmless` leaves the text as it is: only then is a command what it seems to be."""
+    return harmless(text, limit) == text
+
+
+def to_ascii(text: str) -> str:
+    """The text in ASCII: our own signs by their nearest, all else by its escape."""
+    if text.isascii():
+        return text
+    return text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _invisible(character: str) -> bool:
+    return any(first <= ord(character) <= last for first, last in _INVISIBLE)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _cut(pieces: list[str], length: int) -> str:
+    """As many whole pieces as the length holds: half an escape would look like text."""
+    kept: list[str] = []
+    for piece in pieces:
+        length -= len(piece)
+        if length < 0:
+            break
+        kept.append(piece)
+    return "".join(kept)

@@ -1,0 +1,425 @@
+"""The door: the only way to anything outside, for the running host and for a tree under --root."""
+
+import errno
+import fnmatch
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, NoReturn
+
+from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
+
+READ_LIMIT_BYTES = 1 << 20
+LINKS_LIMIT = 40
+FACTS = "/.vdscheck/facts"
+"""Where a captured tree keeps what is not a file: one JSON document for each fact."""
+
+_KERNEL_TREES = ("/proc", "/sys", "/dev", "/run")
+_KERNEL_FILE_SYSTEMS = frozenset(
+    ("proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf")
+)
+
+
+class NotFoundError(UnavailableError):
+    """There is no such file: often a fact in itself, so probes may tell it from other absences."""
+
+
+def safe_text(raw: bytes | str) -> str:
+    r"""Outside bytes as text that any encoder bears: what is not UTF-8 is written as \\xNN."""
+    data = raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else raw
+    return data.decode("utf-8", "backslashreplace")
+
+
+@frozen
+class FileStatus:
+    """What stat(2) says of a file."""
+
+    kind: str
+    """file, folder, link, device, or other."""
+    size_bytes: int
+    uid: int
+    mode: int
+    device: int
+    """The number of the device that holds it (or, of a device node, its own number)."""
+
+
+@dataclass
+class Host:
+    """A machine under examination: the running one (`root` is "/") or the one whose files are below it.
+
+    Links are resolved inside the root, also absolute ones and those with "..". Every method that
+    asks for something outside raises UnavailableError, with the reason, when it cannot be had.
+    """
+
+    root: str = "/"
+    ends_at: float | None = None
+    """When the window of the running probe ends, on the monotonic clock."""
+    record: Callable[[str, str, bytes], None] | None = None
+    """Told of each thing read ("file", "link", "folder", "fact"), for capturing a tree."""
+    _foreign_devices: frozenset[int] = field(default=frozenset(), repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.live:
+            self._foreign_devices = _kernel_file_systems()
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the running host."""
+        return self.root == "/"
+
+    @property
+    def time_left_s(self) -> float:
+        """Seconds until the window of the running probe ends; 0 when it has, or has none."""
+        return 0.0 if self.ends_at is None else max(0.0, self.ends_at - time.monotonic())
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not beyond the end of the window."""
+        time.sleep(min(seconds, self.time_left_s))
+
+    # Files
+
+    def read_bytes(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES) -> bytes:
+        """The content of a regular file. A FIFO, a device or more than the limit is refused."""
+        descriptor = self._open(path)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UnavailableError(unmeasured(Reason.ERROR, f"{path} is not a regular file"))
+            content = b""
+            while len(content) <= limit_bytes:
+                piece = os.read(descriptor, limit_bytes + 1 - len(content))
+                if not piece:
+                    break
+                content += piece
+        except OSError as error:
+            self._refuse(path, error)
+        finally:
+            os.close(descriptor)
+        if len(content) > limit_bytes:
+            why = f"{path} is larger than {limit_bytes:,} bytes: not what this file should be"
+            raise UnavailableError(unmeasured(Reason.ERROR, why))
+        self._tell("file", path, content)
+        return content
+
+    def read(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES) -> str:
+        """The content of a regular file as text."""
+        return safe_text(self.read_bytes(path, limit_bytes=limit_bytes))
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """What a folder holds, sorted."""
+        try:
+            descriptor = self._open(folder, os.O_DIRECTORY)
+            try:
+                found = tuple(sorted(safe_text(name) for name in os.listdir(descriptor)))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._refuse(folder, error)
+        self._tell("folder", folder, "\n".join(found).encode())
+        return found
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """The paths that match an absolute pattern, component by component; `*` spares hidden names."""
+        return tuple(self._glob("/", [part for part in pattern.split("/") if part]))
+
+    def _glob(self, folder: str, parts: list[str]) -> Iterator[str]:
+        if not parts:
+            yield folder
+            return
+        head, rest = parts[0], parts[1:]
+        if not any(mark in head for mark in "*?["):
+            path = os.path.join(folder, head)
+            if self.exists(path):
+                yield from self._glob(path, rest)
+            return
+        try:
+            names = self.names(folder)
+        except UnavailableError:
+            return
+        for name in names:
+            hidden = name.startswith(".") and not head.startswith(".")
+            if not hidden and fnmatch.fnmatchcase(name, head):
+                path = os.path.join(folder, name)
+                if not rest or self.is_folder(path):
+                    yield from self._glob(path, rest)
+
+    def exists(self, path: str) -> bool:
+        """Whether a path leads to something, through links as well."""
+        try:
+            self.status(path)
+        except UnavailableError:
+            return False
+        return True
+
+    def is_folder(self, path: str) -> bool:
+        """Whether a path leads to a folder."""
+        try:
+            return self.status(path).kind == "folder"
+        except UnavailableError:
+            return False
+
+    def status(self, path: str, *, follow: bool = True) -> FileStatus:
+        """What stat(2) (or, not following the last link, lstat(2)) says."""
+        found = self._stat(path, follow=follow)
+        self._tell("stat" if follow else "lstat", path, b"")
+        mode = found.st_mode
+        kinds = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "folder"), (stat.S_ISLNK, "link"))
+        kind = next((name for test, name in kinds if test(mode)), None)
+        is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+        number = found.st_rdev if is_device else found.st_dev
+        return FileStatus(
+            kind or ("device" if is_device else "other"), found.st_size, found.st_uid, mode & 0o7777, number
+        )
+
+    def link(self, path: str) -> str:
+        """The text of a symbolic link, as it stands there."""
+        try:
+            if self.live:
+                text = os.readlink(path)
+            else:
+                parent, name = self._walk(path, follow=False)
+                try:
+                    text = os.readlink(name, dir_fd=parent)
+                finally:
+                    os.close(parent)
+        except OSError as error:
+            self._refuse(path, error)
+        self._tell("link", path, os.fsencode(text))
+        return safe_text(text)
+
+    def resolved(self, path: str) -> str:
+        """The path with every link resolved inside the root; the last name need not exist."""
+        parts = _parts(path)
+        done: list[str] = []
+        for _ in range(10_000):
+            if not parts:
+                return "/" + "/".join(done)
+            head = parts.pop(0)
+            if head == "..":
+                done = done[:-1]
+                continue
+            here = "/" + "/".join([*done, head])
+            try:
+                target = self.link(here)
+            except UnavailableError:
+                done.append(head)
+                continue
+            if target.startswith("/"):
+                done = []
+            parts = _parts(target) + parts
+            if len(parts) > 1000:  # noqa: PLR2004 - no real path is as long as this
+                break
+        raise UnavailableError(unmeasured(Reason.ERROR, f"{path} leads through too many links"))
+
+    # What is not a file
+
+    def fact(self, name: str, ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON of any shape
+        """Something that is not a file: asked of the running kernel, or read from a captured tree.
+
+        `ask` returns what JSON can hold, and raises OSError or UnavailableError.
+        """
+        if self.live:
+            try:
+                value = ask()
+            except OSError as error:
+                self._refuse(name, error)
+            self._tell("fact", name, json.dumps(value).encode())
+            return value
+        try:
+            return json.loads(self.read(f"{FACTS}/{name}.json"))
+        except NotFoundError as error:
+            raise UnavailableError(self._not_captured(name)) from error
+        except (ValueError, RecursionError) as error:
+            why = f"the captured fact {name} is not JSON"
+            raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+
+    def run(self, argv: tuple[str, ...], *, timeout_s: float = 3.0, limit_bytes: int = READ_LIMIT_BYTES) -> str:
+        """The standard output of a program that succeeds, with an empty environment but for PATH."""
+
+        def ask() -> str:
+            return _output(argv, timeout_s, limit_bytes)
+
+        return str(self.fact("run-" + "-".join(PurePosixPath(word).name for word in argv), ask))
+
+    # Refusals
+
+    def _tell(self, kind: str, name: str, content: bytes) -> None:
+        if self.record is not None:
+            self.record(kind, name, content)
+
+    def _not_captured(self, name: str) -> Absent:
+        return unmeasured(Reason.NOT_RUN, f"only a running kernel knows: {self.root} holds no captured {name}")
+
+    def _refuse(self, path: str, error: OSError) -> NoReturn:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            if not self.live and path.startswith(_KERNEL_TREES):
+                raise NotFoundError(self._not_captured(path)) from error
+            raise NotFoundError(unmeasured(Reason.UNSUPPORTED, f"there is no {path} here")) from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            why = f"{path}: permission denied: sudo vdscheck reads it"
+            raise UnavailableError(unmeasured(Reason.PERMISSION, why)) from error
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise UnavailableError(unmeasured(Reason.UNSUPPORTED, f"{path}: not supported here")) from error
+        why = f"{path}: {os.strerror(error.errno or errno.EIO)}"
+        raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+
+    # Opening, inside the root
+
+    def _open(self, path: str, flags: int = 0) -> int:
+        """A descriptor for reading. Nothing is opened that could block or act: see O_PATH below."""
+        flags |= os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        try:
+            if self.live:
+                if not flags & os.O_DIRECTORY and not stat.S_ISREG(os.stat(path).st_mode):
+                    raise UnavailableError(unmeasured(Reason.ERROR, f"{path} is not a regular file"))
+                return os.open(path, flags)
+            found = self._stat(path, follow=True)
+            wanted = stat.S_ISDIR if flags & os.O_DIRECTORY else stat.S_ISREG
+            if not wanted(found.st_mode):
+                kind = "folder" if flags & os.O_DIRECTORY else "regular file"
+                raise UnavailableError(unmeasured(Reason.ERROR, f"{path} is not a {kind}"))
+            parent, name = self._walk(path, follow=True)
+            try:
+                return os.open(name, flags | os.O_NOFOLLOW, dir_fd=parent)
+            finally:
+                os.close(parent)
+        except OSError as error:
+            self._refuse(path, error)
+
+    def _stat(self, path: str, *, follow: bool) -> os.stat_result:
+        try:
+            if self.live:
+                return os.stat(path, follow_symlinks=follow)
+            parent, name = self._walk(path, follow=follow)
+            try:
+                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            finally:
+                os.close(parent)
+        except OSError as error:
+            self._refuse(path, error)
+        if found.st_dev in self._foreign_devices:
+            raise NotFoundError(self._not_captured(path))
+        return found
+
+    def _walk(self, path: str, *, follow: bool) -> tuple[int, str]:
+        """The folder (as an open O_PATH descriptor) and the name that a path leads to, inside the root.
+
+        Each step is taken with openat and O_NOFOLLOW, so a link that changes while we walk cannot
+        lead out of the root.
+        """
+        way = _Way(self.root)
+        parts = _parts(path)
+        try:
+            while parts:
+                head = parts.pop(0)
+                if head == "..":
+                    way.leave()
+                    continue
+                target = way.link(head) if parts or follow else None
+                if target is not None:
+                    if target.startswith("/"):
+                        way.back_to_root()
+                    parts = _parts(target) + parts
+                elif parts:
+                    way.enter(head)
+                else:
+                    return way.take(), head
+            return way.take(), "."
+        finally:
+            way.close()
+
+
+class _Way:
+    """The folders from a root to where a walk stands, each as an open descriptor."""
+
+    def __init__(self, root: str) -> None:
+        self._folders = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+        self._links = 0
+
+    def link(self, name: str) -> str | None:
+        """The target of a link in the folder where we stand; None of what is not a link."""
+        try:
+            target = os.readlink(name, dir_fd=self._folders[-1])
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return None
+            raise
+        self._links += 1
+        if self._links > LINKS_LIMIT:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        return target
+
+    def enter(self, name: str) -> None:
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
+        self._folders.append(os.open(name, flags, dir_fd=self._folders[-1]))
+
+    def leave(self) -> None:
+        """Go up, as far as the root."""
+        if len(self._folders) > 1:
+            os.close(self._folders.pop())
+
+    def back_to_root(self) -> None:
+        while len(self._folders) > 1:
+            self.leave()
+
+    def take(self) -> int:
+        """The descriptor of the folder where we stand, for the caller to close."""
+        return self._folders.pop()
+
+    def close(self) -> None:
+        for descriptor in self._folders:
+            os.close(descriptor)
+        self._folders = []
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in {"", "."}]
+
+
+def _output(argv: tuple[str, ...], timeout_s: float, limit_bytes: int) -> str:
+    import subprocess  # 8 ms that only probes which run programs need
+
+    command = " ".join(argv)
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed command of a probe, no shell
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env=environment,
+        )
+    except FileNotFoundError as error:
+        raise NotFoundError(unmeasured(Reason.UNSUPPORTED, f"{argv[0]} is not installed")) from error
+    except subprocess.TimeoutExpired as error:
+        why = f"`{command}` took longer than {timeout_s:g} s"
+        raise UnavailableError(unmeasured(Reason.TIMEOUT, why)) from error
+    if done.returncode != 0:
+        said = safe_text(done.stderr).strip().partition("\n")[0][:200]
+        why = f"`{command}` ended with {done.returncode}: {said}"
+        raise UnavailableError(unmeasured(Reason.ERROR, why))
+    return safe_text(done.stdout[:limit_bytes])
+
+
+def _kernel_file_systems() -> frozenset[int]:
+    """The device numbers of the running kernel's own file systems, wherever they are mounted.
+
+    A chroot that is being built often has /proc and /sys of the builder mounted inside: they speak
+    of the builder, not of the image.
+    """
+    devices = set()
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                words = line.split()
+                separator = words.index("-")
+                if words[separator + 1] in _KERNEL_FILE_SYSTEMS:
+                    major, _, minor = words[2].partition(":")
+                    devices.add(os.makedev(int(major), int(minor)))
+    except (OSError, ValueError, IndexError):
+        return frozenset()
+    return frozenset(devices)

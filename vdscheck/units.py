@@ -1,0 +1,36 @@
+"""Amounts as people write them ("8 GiB", "10 %", "250 us"), in the unit that a limit has."""
+
+import re
+
+_SCALES = (
+    {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0},
+    {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+    | {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40, "bytes": 1.0, "byte": 1.0},
+)
+_AMOUNT = re.compile(r"\s*([+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([^\s0-9].*?)?\s*")
+
+
+class UnitError(ValueError):
+    """An amount that cannot be read in the unit that is wanted; the message says how to write it."""
+
+
+def amount(text: str, unit: str) -> float:
+    """The number that an amount is in `unit`.
+
+    Raises UnitError where the unit is missing, or is of another kind.
+    """
+    found = _AMOUNT.fullmatch(text)
+    if not found:
+        message = f'{text!r} is not an amount: write a number and its unit, as "10 {unit}"'
+        raise UnitError(message)
+    number, given = float(found[1]), found[2] or ""
+    if given == unit or (unit and given in (unit.removesuffix("s"), unit + "s")):
+        return number
+    for scale in _SCALES:
+        if unit in scale and given in scale:
+            return number * scale[given] / scale[unit]
+    if not given:
+        message = f'{text!r} has no unit: write "{found[1]} {unit}"'
+        raise UnitError(message)
+    message = f"{text!r}: {given!r} is not a unit for this; write it in {unit or 'a bare number'}"
+    raise UnitError(message)
