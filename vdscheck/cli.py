@@ -143,6 +143,18 @@ def run(
     root: Annotated[
         str | None, typer.Option("--root", help="Examine a mounted host or image here.", metavar="DIR")
     ] = None,
+    disk: Annotated[
+        list[str] | None,
+        typer.Option("--disk", help="Examine the disk under this path (repeatable; /var/lib).", metavar="PATH"),
+    ] = None,
+    redis: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--redis",
+            help="Examine this Redis (repeatable); with a password better by VDSCHECK_REDIS_URL.",
+            metavar="URL",
+        ),
+    ] = None,
     quiet: Quiet = None,
     verbose: Verbose = None,
     no_color: NoColor = None,
@@ -167,10 +179,12 @@ def run(
         effort=efforts[0] if efforts else None,
         offline=offline,
         root=root,
+        disk=disk or (),
+        redis=redis or (),
         quiet=quiet,
         verbose=verbose,
         no_color=no_color,
-        command=("vdscheck", *sys.argv[1:]),
+        command=_command(),
     )
     return commands.run(asked, _received)
 
@@ -208,7 +222,7 @@ def judge(
         quiet=quiet,
         verbose=verbose,
         no_color=no_color,
-        command=("vdscheck", *sys.argv[1:]),
+        command=_command(),
     )
     return commands.judge_saved(asked, report, _received)
 
@@ -245,6 +259,13 @@ def schema() -> int:
     from vdscheck import pages
 
     return _print(pages.schema())
+
+
+def _command() -> tuple[str, ...]:
+    """The command as the report keeps it."""
+    from vdscheck.target import without_secrets
+
+    return ("vdscheck", *map(without_secrets, sys.argv[1:]))
 
 
 def _words(fail_on: list[FailOn] | None) -> tuple[str, ...]:

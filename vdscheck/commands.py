@@ -54,6 +54,8 @@ class Asked:
     effort: str | None = None
     offline: bool | None = None
     root: str | None = None
+    disk: Sequence[str] = ()
+    redis: Sequence[str] = ()
     quiet: bool | None = None
     verbose: bool | None = None
     no_color: bool | None = None
@@ -91,6 +93,15 @@ class Settings:
             if patterns:
                 found[name] = patterns
         return found
+
+    @property
+    def subjects(self) -> dict[str, Any]:
+        """What the probes that measure one by one choose from: the options, and what plugins are told."""
+        chosen = dict(self.values.get("plugin", {}))
+        redis = self.asked.redis or list(filter(None, [os.environ.get("VDSCHECK_REDIS_URL")]))
+        for name, said in (("disk", self.asked.disk), ("redis", redis)):
+            chosen[name] = list(self.first(name, said, ()))
+        return chosen
 
     @property
     def terminal(self) -> Terminal:
@@ -139,7 +150,7 @@ def run(asked: Asked, received: Sequence[int]) -> int:
     options = measure.Options(
         effort=settings.effort,
         offline=bool(settings.first("offline", asked.offline)),
-        settings=settings.values.get("plugin", {}),
+        settings=settings.subjects,
     )
     observer = progress(sys.stderr)
     outcome = measure.measure(

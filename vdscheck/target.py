@@ -4,6 +4,7 @@ import errno
 import fnmatch
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,15 @@ def safe_text(raw: bytes | str) -> str:
     r"""Outside bytes as text that any encoder bears: what is not UTF-8 is written as \\xNN."""
     data = raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else raw
     return data.decode("utf-8", "backslashreplace")
+
+
+def without_secrets(text: str) -> str:
+    """Text in which the passwords of addresses are `***`.
+
+    A password may hold any character, also an unescaped `@` or `/`: all up to the last `@` is it.
+    """
+    text = re.sub(r"(://[^:@/\s]*):.*@", r"\1:***@", text)
+    return re.sub(r"([?&](?:password|passwd|secret|token)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 @frozen

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
+from vdscheck.model import Taken
 from vdscheck.render.safe import harmless, to_ascii
 
 QUIET_S = 0.3
@@ -19,6 +20,9 @@ class Progress(Protocol):
     def started(self, probe_id: str) -> None:
         """A probe has begun."""
 
+    def measured(self, key: str, taken: Taken, /) -> None:
+        """A probe has measured."""
+
     def finished(self, probe_id: str) -> None:
         """A probe has ended."""
 
@@ -31,6 +35,9 @@ class Progress(Protocol):
 
 class _Silent:
     def started(self, probe_id: str) -> None:
+        """Say nothing."""
+
+    def measured(self, key: str, taken: Taken, /) -> None:
         """Say nothing."""
 
     def finished(self, probe_id: str) -> None:
@@ -55,6 +62,9 @@ class _Line:
 
     def started(self, probe_id: str) -> None:
         self._running[probe_id] = None
+        self.tick()
+
+    def measured(self, _key: str, _taken: Taken, /) -> None:
         self.tick()
 
     def finished(self, probe_id: str) -> None:
