@@ -16,6 +16,7 @@ from .kernel import (
     Sysctls,
     TcpCounters,
 )
+from .load import HostLoad
 from .machine import (
     ClockSource,
     Cpu,
@@ -50,6 +51,7 @@ __all__ = [
     "FileHandles",
     "FileSystem",
     "FileSystems",
+    "HostLoad",
     "HugePages",
     "Identity",
     "InotifyUse",
