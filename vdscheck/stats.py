@@ -4,18 +4,18 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
 
-from vdscheck.model import measurement
+from vdscheck.model import frozen, measurement
 
 CONFIDENCE = 0.95
 _NORMAL_97_5 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: importing `statistics` for it takes 7 ms."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Estimate:
     """A value between `low` and `high` with 95 % confidence, from `count` samples.
 

@@ -15,11 +15,11 @@ INITIAL_USER_NAMESPACE = 4026531837
 UNNAMED = "unknown"
 
 _SCOPES = (
-    ("kubernetes", re.compile(r"/kubepods")),
-    ("docker", re.compile(r"/docker[-/][0-9a-f]{12,64}")),
-    ("podman", re.compile(r"/libpod-[0-9a-f]{12,64}")),
-    ("lxc", re.compile(r"/lxc(\.payload)?[./]")),
-    ("systemd-nspawn", re.compile(r"/machine\.slice/(systemd-nspawn@|machine-[^/]*\.scope)")),
+    ("kubernetes", r"/kubepods"),
+    ("docker", r"/docker[-/][0-9a-f]{12,64}"),
+    ("podman", r"/libpod-[0-9a-f]{12,64}"),
+    ("lxc", r"/lxc(\.payload)?[./]"),
+    ("systemd-nspawn", r"/machine\.slice/(systemd-nspawn@|machine-[^/]*\.scope)"),
 )
 _STORES = (
     ("docker", "/docker/"),
@@ -124,7 +124,7 @@ def _known(manager: str) -> str:
 def _own_cgroup(host: Host) -> Iterator[_Sign]:
     text = optional.text(host, "/proc/self/cgroup") or ""
     for kind, pattern in _SCOPES:
-        found = pattern.search(text)
+        found = re.search(pattern, text)
         if found:
             yield _Sign(f"/proc/self/cgroup: {found[0]}", kind=kind, strong=True)
             return
