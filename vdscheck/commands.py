@@ -12,9 +12,10 @@ from vdscheck import __version__, codec, config, judge, measure, output, report,
 from vdscheck.catalogue import Catalogue, CatalogueError, ProbeEntry, load
 from vdscheck.children import now
 from vdscheck.model import Report, Run, Taken, TargetNote, UnavailableError, frozen
+from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, prepare, say
 from vdscheck.render.progress import progress
-from vdscheck.target import Host
+from vdscheck.target import Host, without_secrets
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
@@ -35,7 +36,7 @@ class UsageError(Exception):
     """A call that cannot be followed: exit code 2, one line."""
 
 
-USAGE_ERRORS = (UsageError, CatalogueError, config.ConfigError, ruleset.RulesetError)
+USAGE_ERRORS = (UsageError, CatalogueError, config.ConfigError, ruleset.RulesetError, SubjectError)
 
 
 @frozen
@@ -168,6 +169,11 @@ def run(asked: Asked, received: Sequence[int]) -> int:
     warnings = list(outcome.warnings)
     if settings.file:
         warnings.insert(0, f"configuration: {settings.file}")
+    if any(url != without_secrets(url) for url in asked.redis):
+        warnings.append(
+            "the password in --redis can be read in the process list while this runs: "
+            "VDSCHECK_REDIS_URL or the configuration keeps it out of there"
+        )
     made = _report(settings, catalogue, rules, run_note, target, outcome.measurements, warnings)
     return _deliver(made, settings, received)
 
