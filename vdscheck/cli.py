@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     "Without a command, `run` is meant: vdscheck --json is vdscheck run --json.",
 )
 
-COMMANDS = ("run", "judge", "list", "explain", "profiles", "schema")
+COMMANDS = ("run", "disk", "jitter", "redis", "judge", "list", "explain", "profiles", "schema")
 _OF_THE_PROGRAM = ("--help", "-h", "--version", "--install-completion", "--show-completion")
 
 _received: Sequence[int] = ()
@@ -187,6 +187,97 @@ def run(
         command=_command(),
     )
     return commands.run(asked, _received)
+
+
+Duration = Annotated[
+    float | None,
+    typer.Option("--duration", help="Measure for so many seconds (10).", metavar="S", min=0.5, max=86_400),
+]
+
+
+@app.command()
+def disk(
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="The disk under this path; /var/lib.", metavar="[PATH]...")
+    ] = None,
+    duration: Duration = None,
+    profile: Profile = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    fail_on: FailOnOption = None,
+    no_color: NoColor = None,
+) -> int:
+    """Measure the disk under a path alone, live: read and fsync latency, IOPS."""
+    options = _Alone(duration, profile, config, format, json, output, fail_on, no_color)
+    return options.watch("disk", disk=paths or ())
+
+
+@app.command()
+def jitter(
+    duration: Duration = None,
+    profile: Profile = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    fail_on: FailOnOption = None,
+    no_color: NoColor = None,
+) -> int:
+    """Measure the time that others take from the CPUs alone, live: steal and gaps."""
+    return _Alone(duration, profile, config, format, json, output, fail_on, no_color).watch("jitter")
+
+
+@app.command()
+def redis(
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(help="This server; with a password better by VDSCHECK_REDIS_URL.", metavar="[URL]..."),
+    ] = None,
+    duration: Duration = None,
+    profile: Profile = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    fail_on: FailOnOption = None,
+    no_color: NoColor = None,
+) -> int:
+    """Measure a Redis server alone, live: its latency, and which part of the way makes it."""
+    options = _Alone(duration, profile, config, format, json, output, fail_on, no_color)
+    return options.watch("redis", redis=urls or ())
+
+
+class _Alone(NamedTuple):
+    """The options that the commands of the instruments share."""
+
+    duration: float | None
+    profile: list[str] | None
+    config: str | None
+    format: str | None
+    json: bool
+    output: list[str] | None
+    fail_on: list[FailOn] | None
+    no_color: bool | None
+
+    def watch(self, name: str, *, disk: Sequence[str] = (), redis: Sequence[str] = ()) -> int:
+        """Run the instrument of that name on these subjects."""
+        from vdscheck import commands
+
+        asked = commands.Asked(
+            profile=self.profile or (),
+            config=self.config,
+            format=_format(self.format, json=self.json),
+            outputs=self.output or (),
+            fail_on=_words(self.fail_on),
+            disk=disk,
+            redis=redis,
+            duration_s=self.duration,
+            no_color=self.no_color,
+            command=_command(),
+        )
+        return commands.run(asked, _received, commands.INSTRUMENTS[name])
 
 
 @app.command()

@@ -68,8 +68,8 @@ class Options:
     offline: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the subjects of probes are chosen from."""
-    duration_s: float | None = None
-    """How long a probe that goes on measures, instead of what its effort says."""
+    durations_s: Mapping[str, float] = field(default_factory=dict)
+    """How long a probe that goes on measures, by its id, instead of what its effort says."""
 
 
 def measure(
@@ -126,7 +126,7 @@ def _planned(entry: ProbeEntry, host: Host, options: Options) -> list[Job] | Abs
         chosen: float | None = getattr(probe.window, f"{options.effort.value}_s")
         if chosen is None:
             return unmeasured(Reason.NOT_RUN, "--passive puts no load on the host; run without it")
-        window_s = chosen if options.duration_s is None else options.duration_s
+        window_s = options.durations_s.get(probe.id, chosen)
     deadline_s = window_s + probe.deadline_s
     if entry.subject is None:
         return [Job(probe.id, probe, entry.provides, None, window_s, deadline_s)]
