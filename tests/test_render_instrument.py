@@ -117,7 +117,7 @@ def test_what_is_wrong_stands_first_with_its_reason() -> None:
     text = drawn(watched())
     assert re.findall(r"^(FAIL|UNKNOWN|PASS) ", text, re.MULTILINE) == ["FAIL", "UNKNOWN", "PASS"]
     assert "too-few-samples" in text
-    assert "write and s…" in text
+    assert "write and syn" in text
 
 
 def test_a_result_that_was_cut_short_says_so() -> None:

@@ -85,7 +85,7 @@ def _table(canvas: Canvas, rows: list[tuple[str, str, Distribution]]) -> None:
         before = subject
         shown = percentile_cells(found)
         values = "".join(f"{shown[each]:>{CELL}}" for each in kept)
-        canvas.spans((f"  {harmless(name, LABEL - 4):<{LABEL - 2}}", ""), (values, ""))
+        canvas.spans((f"  {name[: LABEL - 3]:<{LABEL - 2}}", ""), (values, ""))
 
 
 def _histogram(canvas: Canvas, subject: str, name: str, found: Distribution, *, utf8: bool) -> None:
