@@ -68,8 +68,8 @@ class Options:
     offline: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the subjects of probes are chosen from."""
-    duration_s: float | None = None
-    """How long a probe that goes on measures, instead of what its effort says."""
+    durations_s: Mapping[str, float] = field(default_factory=dict)
+    """How long a probe that goes on measures, by its id, instead of what its effort says."""
 
 
 def measure(
@@ -139,7 +139,7 @@ def _job(key: str, entry: ProbeEntry, subject: Any, host: Host, options: Options
         chosen: float | None = getattr(probe.window, f"{options.effort.value}_s")
         if chosen is None:
             return unmeasured(Reason.NOT_RUN, "--passive puts no load on the host; run without it")
-        window_s = chosen if options.duration_s is None else options.duration_s
+        window_s = options.durations_s.get(probe.id, chosen)
     return Job(key, probe, entry.provides, subject, window_s, window_s + probe.deadline_s)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol, TextIO
 
 from vdscheck.model import Taken
+from vdscheck.render.live import Drawing, Live
 from vdscheck.render.safe import harmless, to_ascii
 
 QUIET_S = 0.3
@@ -99,14 +100,19 @@ class _Line:
             return
 
 
-def progress(stream: TextIO | None, clock: Callable[[], float] = time.monotonic) -> Progress:
-    """A line on a terminal that can be drawn on; silence elsewhere."""
+def progress(
+    stream: TextIO | None, clock: Callable[[], float] = time.monotonic, draw: Drawing | None = None
+) -> Progress:
+    """A line, or what `draw` draws, on a terminal that can be drawn on; silence elsewhere."""
     try:
         if stream is None or not stream.isatty() or os.environ.get("TERM", "dumb") == "dumb":
             return _Silent()
         descriptor = stream.fileno()
     except (OSError, ValueError):
         return _Silent()
+
+    if draw is not None:
+        return Live(stream, draw, clock)
 
     def width() -> int:
         try:
