@@ -66,6 +66,7 @@ __all__ = [
     "with_unit",
 ]
 
+
 class SubjectError(ValueError):
     """What the user named cannot be a subject: one line, without secrets. Nothing is measured then."""
 
