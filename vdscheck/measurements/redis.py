@@ -65,6 +65,8 @@ class RedisLatency:
     """How long this probe was ready and waited for a CPU in the window (/proc/self/schedstat)."""
     server_waited_us: float | None
     """The same of the server's process, where it runs here and may be looked at."""
+    usual_wait_us: float | None
+    """Of these two together, what an ordinary PING takes: the median of the warm-up."""
     serving: RedisServing | None
     serving_absent: Absent | None
     """Why there is nothing of the server's own account, where there is nothing."""

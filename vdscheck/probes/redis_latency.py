@@ -23,10 +23,8 @@ def measured(host: Host, server: RedisServer) -> Iterator[RedisLatency]:
     window_s = host.time_left_s
     wire = Wire(server)
     wire.ping_ns()
-    warm_up: list[int] = []
-    wire.pings_ns(warm_up, time.monotonic() + WARM_UP_S)
+    measuring = _Measuring(host, wire)
     gc.disable()
-    measuring = _Measuring(host, wire, 1 + len(warm_up))
     ends_at = time.monotonic() + window_s
     while time.monotonic() < ends_at:
         try:
@@ -41,15 +39,28 @@ def measured(host: Host, server: RedisServer) -> Iterator[RedisLatency]:
 class _Measuring:
     """A measurement that goes on, and how things were when it began."""
 
-    def __init__(self, host: Host, wire: Wire, warm_up: int) -> None:
-        self._host, self._wire, self._warm_up = host, wire, warm_up
+    def __init__(self, host: Host, wire: Wire) -> None:
+        self._host, self._wire = host, wire
         self._account = Account(wire)
         self._process = process(host, wire.peer_pid(), self._account.info)
         self._here = here(wire.server, wire.peer_address(), self._process)
         self._pings, self._connects = Recorder(), Recorder()
+        self._usual_waits = self._warmed_up()
         self._waits = self._waiting_us()
         self._tcp = wire.tcp_state()
         self._began = time.monotonic()
+
+    def _warmed_up(self) -> list[float]:
+        """How long both ends waited for a CPU in each of the first PINGs, as far as the kernel says."""
+        found = []
+        ends_at = time.monotonic() + WARM_UP_S
+        before = self._waiting_us()
+        while time.monotonic() < ends_at:
+            self._wire.ping_ns()
+            now = self._waiting_us()
+            found.append(sum(_grown(*each) or 0.0 for each in zip(before, now, strict=True)))
+            before = now
+        return sorted(found)
 
     def batch(self, ends_at: float) -> None:
         """PINGs for a while, and a handshake. Raises OverdueError, with what came before it kept."""
@@ -84,7 +95,7 @@ class _Measuring:
             transport="unix" if server.socket_path is not None else "tls" if server.tls else "tcp",
             here=self._here,
             window_s=round(time.monotonic() - self._began, 3),
-            warm_up=self._warm_up,
+            warm_up=1 + len(self._usual_waits),
             ping=pings,
             unanswered=unanswered,
             connect=self._connects.distribution(),
@@ -93,6 +104,7 @@ class _Measuring:
             retransmits=None if tcp is None or self._tcp is None else max(0, tcp.retransmits - self._tcp.retransmits),
             waited_us=_grown(waited_before, waited),
             server_waited_us=_grown(theirs_before, theirs),
+            usual_wait_us=None if waited is None else self._usual_waits[len(self._usual_waits) // 2],
             serving=None if isinstance(serving, Absent) else serving,
             serving_absent=serving if isinstance(serving, Absent) else None,
         )
