@@ -21,7 +21,8 @@ PACKAGES: Final[Mapping[str, str]] = {
     "openssl": "openssl",
     "qemu-system-x86_64": "qemu-system-x86",
     "redis-benchmark": "redis-tools",
-    "redis-server": "redis-server",
+    "redis-check-rdb": "redis-tools",
+    "redis-cli": "redis-tools",
     "runc": "runc",
     "unshare": "util-linux",
 }
