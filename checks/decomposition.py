@@ -53,10 +53,9 @@ def slow(found: RedisLatency, limit_us: float) -> Slow:
 def cause(found: RedisLatency, limit_us: float) -> Cause:
     """What breaks a limit that the p99 is over."""
     away = found.here is False
-    if away:
-        network = _far(found)
-        if network is not None:
-            return network
+    network = _far(found, limit_us, away=away)
+    if network is not None:
+        return network
     over = slow(found, limit_us)
     explained = [(_busy_us(found), _server), (_waited_us(found), _box)]
     if away:
@@ -71,17 +70,19 @@ def cause(found: RedisLatency, limit_us: float) -> Cause:
     return Cause(None, _undecided(found, over))
 
 
-def _far(found: RedisLatency) -> Cause | None:
-    """The network where its ordinary round trip is most of the p99."""
+def _far(found: RedisLatency, limit_us: float, *, away: bool) -> Cause | None:
+    """The network, where its round trip alone is over the limit, or, to another machine, most of the p99."""
     if found.connect is None:
         return None
-    handshake = found.connect.percentile_us(0.5)
-    if handshake.value < MOST * found.ping.percentile_us(0.99).value:
+    ordinary_us = found.connect.percentile_us(0.5).value
+    least_us = min(found.connect.min_us, found.tcp_min_rtt_us or found.connect.min_us)
+    mostly = away and ordinary_us >= MOST * found.ping.percentile_us(0.99).value
+    if least_us <= limit_us and not mostly:
         return None
-    least = f", {_ms(found.tcp_min_rtt_us)} at least" if found.tcp_min_rtt_us else ""
     return Cause(
         "network",
-        f"a TCP handshake, in which the server's process has no part, takes {_ms(handshake.value)}{least}",
+        f"a TCP handshake, in which the server's process has no part, takes {_ms(ordinary_us)}, "
+        f"and a packet there and back {_ms(least_us)} at least",
     )
 
 

@@ -191,11 +191,14 @@ class Wire:
         if head[:2] == b"\x15\x03":
             self._fail("answers in TLS: its address starts with rediss://")
         if not head:
-            why = f"{self.server.name} closed the connection without an answer to {words[0]}"
+            why = f"{self.server.name} closed the connection without an answer to {words[0]}{self._perhaps_tls()}"
             raise UnavailableError(unmeasured(Reason.UNREACHABLE, why)) from None
         if any(isinstance(cause, OSError) for cause in causes) or "Connection closed" in str(error):
             self._fail(f"closed the connection in the middle of its answer to {words[0]}")
         self._fail(f"answers {words[0]} with {self._shown(head)}: not what Redis does")
+
+    def _perhaps_tls(self) -> str:
+        return "" if self.server.tls else ": does it speak TLS? Then its address starts with rediss://"
 
     def _silent(self, words: Sequence[str]) -> str:
         return (
