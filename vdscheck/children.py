@@ -5,7 +5,6 @@ a probe leaves behind, also a process that made a session of its own, becomes it
 ended. Everything it learns goes up one pipe as lines of JSON.
 """
 
-import ctypes
 import gc
 import os
 import resource
@@ -174,7 +173,9 @@ def _silence(*kept: int) -> None:
 
 
 @cache
-def _libc() -> ctypes.CDLL:
+def _libc() -> Any:  # noqa: ANN401 - ctypes.CDLL
+    import ctypes  # 3 ms, which the parent has while the program is at something else
+
     return ctypes.CDLL(None, use_errno=True)
 
 
