@@ -2,7 +2,18 @@
 
 from dataclasses import replace
 
-from vdscheck.measurements import ClockSource, Cpu, Disk, Disks, Machine, Memory, Nic, Nics, SoftNet
+from vdscheck.measurements import (
+    UNNAMED_CONTAINER,
+    ClockSource,
+    Cpu,
+    Disk,
+    Disks,
+    Machine,
+    Memory,
+    Nic,
+    Nics,
+    SoftNet,
+)
 from vdscheck.plugin import (
     Absent,
     AtLeast,
@@ -140,7 +151,7 @@ def _contained(machine: Machine) -> str:
     where = _where(machine)
     if machine.container in _OF_APPLICATIONS:
         return f"this is a {machine.container} container on {where}: run vdscheck on the machine itself"
-    kind = "a container" if machine.container == "unknown" else f"a container ({machine.container})"
+    kind = "a container" if machine.container == UNNAMED_CONTAINER else f"a container ({machine.container})"
     return f"this is {kind} on {where}, not a server with a kernel of its own"
 
 
@@ -236,6 +247,8 @@ def multiqueue(
         (f"ethtool -L {worst.name} combined {spoken(wanted)}",),
         (f"ethtool -L {worst.name} combined {_queues(worst)}",),
     )
+    if worst.more_queues is False:
+        fix = ByHand(f"only the provider can give {worst.name} more queues: it was given without VIRTIO_NET_F_MQ")
     return replace(judged, summary=text, fix=None if judged.verdict is Verdict.PASS else fix)
 
 
