@@ -86,6 +86,7 @@ def hypervisor(machine: Machine) -> Judgement:
     False positives: Your own container on your own server, where vdscheck belongs on the server itself.
         QEMU whose owner hides it looks like bare metal, or like nothing that is known.
     By hand: systemd-detect-virt --vm; systemd-detect-virt --container; lscpu | grep -i hypervisor;
+        journalctl -k -g 'Hypervisor detected' (KVM says its name, full emulation says nothing);
         cat /sys/class/dmi/id/sys_vendor; readlink /proc/self/ns/pid (pid:[4026531836] is no container)
     Sources: CoolVDS, "Microservices Patterns That Won't Wake You Up at 3 AM" (KVM instead of shared
         kernels); QEMU, "Virtualisation Accelerators" (docs/system/introduction.rst);

@@ -62,7 +62,12 @@ STALLS: dict[str, Any] = {
 }
 SWAPPING = Swapping(total_bytes=GIB, used_bytes=0, window_s=2.0, pages_in=0, pages_out=0, pages_in_since_boot=0)
 SYNCHRONISED = KernelClock(
-    synchronised=True, maximum_error_us=200_000, estimated_error_us=50, offset_us=1.0, source="chrony"
+    synchronised=True,
+    maximum_error_us=200_000,
+    estimated_error_us=50,
+    offset_us=1.0,
+    source="chrony",
+    service="chrony",
 )
 ROOT = FileSystem(
     device="/dev/vda1",
@@ -384,6 +389,22 @@ def test_a_slow_clock_comes_with_the_command_for_a_better_one(catalogue: Catalog
     assert judged.fix.commands == ("echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource",)
     assert "1,800 ns" in judged.summary
     assert asked(catalogue, limits, "virt.clocksource", clock=replace(slow, available=("hpet",))).fix is None
+
+
+@pytest.mark.parametrize("service", ["systemd-timesyncd", "chrony"])
+def test_a_time_service_that_runs_is_not_to_be_installed_but_asked(
+    catalogue: Catalogue, limits: Mapping[str, Any], service: str
+) -> None:
+    clock = replace(SYNCHRONISED, synchronised=False, maximum_error_us=16_000_000, source=None, service=service)
+    judged = asked(catalogue, limits, "time.sync", clock=clock, machine=KVM)
+    assert judged.verdict is FAIL
+    assert f"{service} runs" in judged.summary
+    assert isinstance(judged.fix, ByHand)
+    assert "install" not in " ".join((judged.fix.summary, *judged.fix.commands))
+    assert judged.fix.undo == ()
+    alone = asked(catalogue, limits, "time.sync", clock=replace(clock, service=None), machine=KVM)
+    assert isinstance(alone.fix, ByHand)
+    assert "install" in alone.fix.summary
 
 
 @pytest.mark.parametrize(("more", "commands"), [(True, 1), (None, 1), (False, 0)])

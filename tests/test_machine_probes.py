@@ -552,6 +552,23 @@ def test_who_steers_the_clock_is_said_where_it_shows(tmp_path: Path) -> None:
     assert source("silent", {"/run/chrony/chronyd.pid": "1\n"}) == "chrony"
 
 
+@pytest.mark.parametrize(
+    ("file", "service", "source"),
+    [
+        ("/run/systemd/timesync/synchronized", "systemd-timesyncd", "systemd-timesyncd"),
+        ("/run/systemd/timesync/x", "systemd-timesyncd", None),
+        ("/run/chrony/chronyd.pid", "chrony", "chrony"),
+        ("/run/nothing", None, None),
+    ],
+)
+def test_a_time_service_that_runs_is_known_also_where_it_has_reached_no_server(
+    tmp_path: Path, file: str, service: str | None, source: str | None
+) -> None:
+    fact = {"/.vdscheck/facts/adjtimex.json": '{"status": 64, "offset": 0, "maxerror": 16000000, "esterror": 2}'}
+    found = clock.kernel_clock.function(tree(tmp_path, {**fact, file: ""}))
+    assert (found.service, found.source) == (service, source)
+
+
 # File systems
 
 

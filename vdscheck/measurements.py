@@ -361,6 +361,8 @@ class KernelClock:
     offset_us: float
     source: str | None
     """chrony or systemd-timesyncd with its server, where one says so."""
+    service: str | None
+    """The time service that runs, also where it has reached no server yet."""
 
 
 @measurement
