@@ -57,6 +57,9 @@ TIMEX_LIMIT_BYTES = 256
 """More than the whole of it, on any architecture."""
 
 
+_TIMESYNC = "/run/systemd/timesync"
+
+
 @probe("clock.kernel", deadline_s=3.0)
 def kernel_clock(host: Host) -> KernelClock:
     """Asks adjtimex(2), changing nothing, and chrony or systemd-timesyncd for its server."""
@@ -69,6 +72,7 @@ def kernel_clock(host: Host) -> KernelClock:
             estimated_error_us=estimate,
             offset_us=offset / 1000 if status & STA_NANO else float(offset),
             source=_source(host),
+            service=_service(host),
         )
     except (TypeError, KeyError, ValueError) as error:
         why = "the captured fact adjtimex is not what adjtimex(2) returns"
@@ -93,14 +97,18 @@ def _signed(value: object) -> int:
     return value
 
 
+def _service(host: Host) -> str | None:
+    """The time service that runs: each has a folder of its own while it does."""
+    if any(host.exists(f"{folder}/chronyd.pid") for folder in ("/run/chrony", "/var/run/chrony")):
+        return "chrony"
+    return "systemd-timesyncd" if host.exists(_TIMESYNC) else None
+
+
 def _source(host: Host) -> str | None:
     """Who steers the clock, where that can be had without waiting."""
-    for folder in ("/run/chrony", "/var/run/chrony"):
-        if host.exists(f"{folder}/chronyd.pid"):
-            return _chrony(host)
-    if host.exists("/run/systemd/timesync/synchronized"):
-        return "systemd-timesyncd"
-    return None
+    if _service(host) == "chrony":
+        return _chrony(host)
+    return "systemd-timesyncd" if host.exists(f"{_TIMESYNC}/synchronized") else None
 
 
 def _chrony(host: Host) -> str:

@@ -28,7 +28,8 @@ MESSAGE = struct.Struct("=BBxxH2x16s28x4xIIxxxxI")
 ERRNO = struct.Struct("=i")
 MAX_ERRNO = 4095
 DATAGRAM_BYTES = 1 << 18
-ANSWER_LIMIT_S = 1.0
+ANSWER_LIMIT_S = 3.0
+"""How long the kernel may take to list what listens: it may have to load a module from a slow disk first."""
 PORTS_LIMIT_S = 1.0
 """How long the ports of all sockets are counted: a busy gateway has hundreds of thousands of them."""
 
@@ -168,7 +169,7 @@ def _ask() -> dict[str, Any]:
     }
 
 
-@probe("kernel.listeners", deadline_s=4.0)
+@probe("kernel.listeners", deadline_s=6.0)
 def listeners(host: Host) -> Listeners:
     """Asks netlink (sock_diag) for TCP sockets, and /proc/PID/fd for who owns those that listen."""
     fact = host.fact("listeners", _ask)
