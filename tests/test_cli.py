@@ -240,6 +240,72 @@ def test_a_closed_standard_output_is_4_and_one_line() -> None:
     assert done.stderr == "vdscheck: standard output is closed\n"
 
 
+@pytest.mark.parametrize(
+    ("closed", "code", "printed"),
+    [
+        ("<&-", 0, True),
+        ("2>&-", 0, True),
+        ("<&- 2>&-", 0, True),
+        ("<&- >&-", 4, False),
+        (">&- 2>&-", 4, False),
+        ("<&- >&- 2>&-", 4, False),
+    ],
+)
+def test_closed_streams_cost_neither_measurements_nor_the_files(
+    tmp_path: Path, closed: str, code: int, *, printed: bool
+) -> None:
+    line = f"{' '.join((*PROGRAM, *FEW))} --json -o json={tmp_path}/saved.json {closed}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60, check=False, env=environment())
+    saved = (tmp_path / "saved.json").read_bytes()
+    assert (done.returncode, done.stdout) == (code, saved if printed else b"")
+    assert {finding["reason"] for finding in json.loads(saved)["findings"]} <= {None, "unsupported"}
+
+
+def test_a_wrong_call_with_standard_error_closed_is_2() -> None:
+    line = " ".join(PROGRAM) + " --only nothing 2>&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60, check=False, env=environment())
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize("word", ["--help", "--version", "list"])
+def test_what_the_small_commands_print_may_not_get_lost_either(word: str) -> None:
+    for target, said in ((">/dev/full", "No space left on device"), (">&-", "standard output is closed")):
+        line = f"{' '.join(PROGRAM)} {word} {target}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60, check=False, env=environment())
+        assert done.returncode == 4
+        assert done.stderr.decode().splitlines() in ([f"vdscheck: standard output: {said}"], [f"vdscheck: {said}"])
+
+
+def test_a_pipe_that_nobody_reads_is_4_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = vdscheck(*FEW, "--json", "-o", f"json={tmp_path}/pipe", timeout=20)
+    assert done.returncode == 4
+    assert done.stderr == f"vdscheck: -o {tmp_path}/pipe: nobody reads from this pipe\n"
+    json.loads(done.stdout)
+
+
+def test_names_that_are_not_utf_8_are_shown_as_their_bytes(tmp_path: Path, schema: dict[str, Any]) -> None:
+    folder = os.fsencode(tmp_path) + b"/\xff"
+    os.makedirs(folder + b"/etc")
+    with open(folder + b"/v.toml", "w", encoding="utf-8") as file:
+        file.write("quiet = true\n")
+    words = ["--only", "sysctl.somaxconn", "--only", b"sysctl.*[\xff]", "--config", folder + b"/v.toml"]
+    words += ["--root", folder, "-o", b"json=" + folder + b"/saved.json", "--json"]
+    done = subprocess.run([*PROGRAM, *words], capture_output=True, timeout=60, check=False, env=environment())
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = json.loads(done.stdout)
+    jsonschema.Draft202012Validator(schema).validate(found)
+    assert found["target"]["root"] == f"{tmp_path}/\\xff"
+    assert found["ruleset"]["overrides"]["only"][1] == "sysctl.*[\\xff]"
+    assert f"configuration: {tmp_path}/\\xff/v.toml" in found["warnings"]
+    with open(folder + b"/saved.json", "rb") as file:
+        assert file.read() == done.stdout
+    said = subprocess.run(
+        [*PROGRAM, "judge", folder + b"/nothing"], capture_output=True, timeout=60, check=False, env=environment()
+    )
+    assert f"{tmp_path}/\\xff/nothing" in said.stderr.decode()
+
+
 def test_nothing_but_the_report_goes_to_stdout_and_nothing_to_stderr_in_a_pipe() -> None:
     done = vdscheck(*FEW)
     assert done.stderr == ""
@@ -304,6 +370,40 @@ def test_from_the_moment_the_handlers_stand_every_interruption_gives_a_report(sc
             assert stderr == b""
             jsonschema.Draft202012Validator(schema).validate(json.loads(stdout))
     assert outcomes[0] == 143
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.002, 0.2])
+def test_the_same_signal_from_two_senders_is_one_interruption(pause_s: float) -> None:
+    """`timeout` and service managers signal the process and its group, a moment apart."""
+    running = subprocess.Popen(
+        [*PROGRAM, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), cwd="/"
+    )
+    time.sleep(1.0)
+    running.send_signal(signal.SIGTERM)
+    time.sleep(pause_s)
+    running.send_signal(signal.SIGTERM)
+    stdout, stderr = running.communicate(timeout=20)
+    assert (running.returncode, stderr) == (143, b"")
+    assert json.loads(stdout)["run"]["complete"] is False
+
+
+def test_a_second_interruption_ends_the_program_at_once(tmp_path: Path) -> None:
+    folder = plugin(tmp_path, "import time\ntime.sleep(4)\n")
+    running = subprocess.Popen(
+        [*PROGRAM, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(PYTHONPATH=str(folder)),
+        cwd="/",
+    )
+    time.sleep(1.0)
+    running.send_signal(signal.SIGTERM)
+    time.sleep(1.2)
+    running.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    running.communicate(timeout=20)
+    assert time.monotonic() - began < 1
+    assert running.returncode == 130
 
 
 def test_whoever_starts_it_with_sigint_ignored_meant_it() -> None:
@@ -380,6 +480,39 @@ def test_a_plugin_that_cannot_be_loaded_is_2_and_names_file_and_line(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import ctypes\nctypes.string_at(0)", "was ended by SIGSEGV"),
+        ("import os\nos._exit(0)", "ended in the middle of it (exit code 0)"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGRTMIN + 3)", "was ended by signal 37"),
+        ("while True:\n  try:\n    while True: pass\n  except BaseException: pass", "did not end within 5 s"),
+    ],
+    ids=["segv", "exit", "real-time signal", "endless"],
+)
+def test_a_plugin_whose_import_would_end_the_program_is_2(tmp_path: Path, text: str, said: str) -> None:
+    message = refusal("--json", plugins=plugin(tmp_path, text), timeout=20)
+    assert "plugin acme (acme) cannot be loaded" in message
+    assert said in message
+
+
+NOISE = "import os; print('noise' * 5000); os.write(1, b'noise')"
+
+
+@pytest.mark.parametrize("text", [f"{NOISE}\n" + source(), source(check_body=NOISE)], ids=["import", "check"])
+def test_what_a_plugin_prints_is_not_in_the_report(tmp_path: Path, text: str) -> None:
+    found = report("--only", "acme.*", plugins=plugin(tmp_path, text))
+    assert [finding["verdict"] for finding in found["findings"]] == ["pass"]
+
+
+@pytest.mark.parametrize(
+    "text", ["import os\nos.fork()\n" + source(), source(check_body="import os; os.fork()")], ids=["import", "check"]
+)
+def test_a_plugin_that_forks_does_not_double_the_report(tmp_path: Path, text: str) -> None:
+    found = report("--only", "acme.*", plugins=plugin(tmp_path, text))
+    assert [finding["verdict"] for finding in found["findings"]] == ["pass"]
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         ("while True: pass", "timeout"),
@@ -397,7 +530,17 @@ def test_a_probe_of_a_plugin_cannot_break_the_run(tmp_path: Path, body: str, rea
     assert reasons == {"acme.check": reason, "sysctl.somaxconn": None}
 
 
-@pytest.mark.parametrize("body", ["while True: pass", "raise SystemExit(0)", "1 / 0", "return 3"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "while True: pass",
+        "raise SystemExit(0)",
+        "1 / 0",
+        "return 3",
+        "import ctypes; ctypes.string_at(0)",
+        "import os; os._exit(0)",
+    ],
+)
 def test_a_check_of_a_plugin_cannot_break_the_run(tmp_path: Path, body: str) -> None:
     found = report("--only", "acme.*", plugins=plugin(tmp_path, source(check_body=body)))
     assert [finding["reason"] for finding in found["findings"]] == ["error"]

@@ -222,11 +222,12 @@ def test_of_the_cheap_probes_in_one_child_only_the_one_that_hangs_is_lost() -> N
         (lambda: ctypes.string_at(0), "SIGSEGV"),
         (lambda: os._exit(3), "exit code 3"),
         (os.abort, "SIGABRT"),
+        (lambda: os.kill(os.getpid(), signal.SIGRTMIN + 3), "signal 37"),
         (lambda: sys.exit(1), "SystemExit"),
         (lambda: 1 / 0, "ZeroDivisionError"),
         (lambda: bytearray(4 << 30), "MemoryError"),
     ],
-    ids=["segv", "exit", "abort", "sys.exit", "exception", "memory"],
+    ids=["segv", "exit", "abort", "real-time signal", "sys.exit", "exception", "memory"],
 )
 def test_a_probe_that_dies_is_one_unknown_with_the_cause(death: Any, said: str) -> None:
     @probe("test.dies", cheap=True)

@@ -19,6 +19,7 @@ from functools import cache
 from typing import Any, NoReturn
 
 from vdscheck.codec import CodecError, decode, encode
+from vdscheck.guard import how_it_ended
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
 from vdscheck.plugin import Probe
 from vdscheck.target import Host
@@ -298,7 +299,7 @@ class Parent:
         """The child closed its pipe: it is done, or it died in a job."""
         if child.jobs:
             self._kill(child)
-            how = _death(self._statuses.get(child.pid))
+            how = how_it_ended(self._statuses.get(child.pid))
             self._fail(child, unmeasured(Reason.ERROR, f"the process that measured it {how}"))
         else:
             self._forget(child)
@@ -363,15 +364,6 @@ class Parent:
         for child in list(self._children.values()):
             child.jobs = []
             self._forget(child)
-
-
-def _death(status: int | None) -> str:
-    if status is None:
-        return "ended"
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"ended in the middle of it (exit code {code})"
-    return f"was ended by {signal.Signals(-code).name}"
 
 
 def _descendants(top: int, besides: set[int]) -> set[int]:

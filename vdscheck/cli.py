@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from enum import StrEnum
+from io import TextIOBase
 from typing import Annotated, Any
 
 import typer
@@ -262,6 +264,14 @@ def _print(content: bytes) -> int:
     return 0
 
 
+class _StandardOutput(TextIOBase):
+    """Where typer prints help and completions: what cannot be written is told as for a report."""
+
+    def write(self, text: str) -> int:
+        _print(text.encode("utf-8", "surrogateescape"))
+        return len(text)
+
+
 def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `received` holds the signals that have come so far."""
     global _received  # noqa: PLW0603 - typer's commands take nothing but their options
@@ -270,7 +280,10 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
     if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_PROGRAM):
         words.insert(0, "run")
     try:
-        result: Any = app(words, prog_name="vdscheck", standalone_mode=False)
+        with redirect_stdout(_StandardOutput()):
+            result: Any = app(words, prog_name="vdscheck", standalone_mode=False)
+    except SystemExit as end:  # how the shell completion ends
+        return end.code if isinstance(end.code, int) else 0
     except _REFUSALS as error:
         return _refused(_one_line(error), 2)
     except Exception as error:  # noqa: BLE001 - sorted below; what is left is a bug of ours

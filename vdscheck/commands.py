@@ -14,7 +14,7 @@ from vdscheck.children import now
 from vdscheck.model import Report, Run, Taken, TargetNote, UnavailableError, frozen
 from vdscheck.render.formats import FORMATS, Terminal, prepare, say
 from vdscheck.render.progress import progress
-from vdscheck.target import Host
+from vdscheck.target import Host, safe_text
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
@@ -87,7 +87,7 @@ class Settings:
         """What changes the ruleset, as the report keeps it."""
         found = {key: self.values[key] for key in ("limits", "severity", "offer", "waivers") if key in self.values}
         for name, said in (("only", self.asked.only), ("skip", self.asked.skip)):
-            patterns = list(self.first(name, said, ()))
+            patterns = [safe_text(pattern) for pattern in self.first(name, said, ())]
             if patterns:
                 found[name] = patterns
         return found
@@ -151,12 +151,12 @@ def run(asked: Asked, received: Sequence[int]) -> int:
         meanwhile=lambda: prepare(name for name, _ in settings.outputs),
     )
     observer.close()
-    target = report.target_note(outcome.measurements, host.root)
+    target = report.target_note(outcome.measurements, safe_text(host.root))
     duration_s = round(time.monotonic() - began, 3)
-    run_note = Run(report.new_run_id(), started_at, duration_s, outcome.complete, tuple(asked.command))
+    run_note = Run(report.new_run_id(), started_at, duration_s, outcome.complete, tuple(map(safe_text, asked.command)))
     warnings = list(outcome.warnings)
     if settings.file:
-        warnings.insert(0, f"configuration: {settings.file}")
+        warnings.insert(0, f"configuration: {safe_text(settings.file)}")
     made = _report(settings, catalogue, rules, run_note, target, outcome.measurements, warnings)
     return _deliver(made, settings, received)
 

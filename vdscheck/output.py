@@ -32,15 +32,18 @@ def to_file(path: str, content: bytes) -> None:
     try:
         special = os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
         if special:
-            descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+            # Opening a pipe that nobody reads would wait for a reader, and no signal could end that.
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
+                os.set_blocking(descriptor, True)
                 _write(descriptor, content)
             finally:
                 os.close(descriptor)
         else:
             _replace(os.path.realpath(path), content)
     except OSError as error:
-        message = f"-o {safe_text(path)}: {error.strerror}"
+        why = "nobody reads from this pipe" if error.errno == errno.ENXIO else error.strerror
+        message = f"-o {safe_text(path)}: {why}"
         raise OutputError(message) from error
 
 
