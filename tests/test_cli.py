@@ -134,6 +134,12 @@ def test_a_report_with_hostile_overrides_is_refused(tmp_path: Path) -> None:
         (["--root", "/no/such/folder"], "there is no such folder"),
         (["--config", "/no/such/file"], "there is no /no/such/file"),
         (["--config", "/"], "is not a regular file"),
+        (["--config", ""], "--config: name a file"),
+        (["-q", "-v"], "--quiet and --verbose exclude each other"),
+        (["--json", "--format", "text"], "--json and --format text exclude each other"),
+        (["--only", "sysctl.overcommit"], "no check of profile web; sysctl.overcommit is judged by: "),
+        (["--only", "sysctl.*", "--skip", "sysctl.*"], "--only and --skip leave no check"),
+        (["--skip", "*"], "--skip leaves no check"),
         (["--no-such-option"], "--no-such-option"),
         (["no-such-command"], "no-such-command"),
         (["judge"], "REPORT.json"),
@@ -162,6 +168,41 @@ def test_the_command_line_wins_over_the_configuration(tmp_path: Path) -> None:
     assert found["gates"][0]["threshold"] == 0
     assert {finding["area"] for finding in found["findings"]} == {"sysctl"}
     assert any(str(file) in warning for warning in found["warnings"])
+
+
+def test_verbosity_on_the_command_line_wins_over_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    words = ("--config", str(file), *FEW)
+    file.write_text("quiet = true")
+    assert "\nPASS" in vdscheck(*words, "-v").stdout
+    assert "ruleset" not in vdscheck(*words).stdout
+    file.write_text("verbose = true")
+    assert "ruleset" not in vdscheck(*words, "-q").stdout
+    file.write_text("verbose = true\nquiet = true")
+    assert "verbose and quiet exclude each other" in refusal(*words)
+
+
+def test_json_can_be_asked_for_in_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_text("json = true")
+    json.loads(vdscheck("--config", str(file), *FEW).stdout)
+    assert vdscheck("--config", str(file), *FEW, "--format", "text").stdout.startswith("vdscheck")
+    file.write_text("json = true\nformat = 'text'")
+    assert "json and format exclude each other" in refusal("--config", str(file))
+
+
+def test_a_subject_that_no_finding_has_is_said() -> None:
+    found = report("--only", "sysctl.persistence[net.core.somaxcon]", "--only", "sysctl.somaxconn", "--passive")
+    assert [finding["id"] for finding in found["findings"]] == ["sysctl.somaxconn"]
+    assert found["warnings"] == ["--only sysctl.persistence[net.core.somaxcon] left nothing: no finding has that name"]
+
+
+@pytest.mark.parametrize("started_at", ["", "yesterday", "9999-99-99T00:00:00.000Z"])
+def test_a_report_without_the_day_on_which_its_waivers_count_is_refused(tmp_path: Path, started_at: str) -> None:
+    saved = json.loads(vdscheck(*FEW, "--json").stdout)
+    saved["run"]["started_at"] = started_at
+    (tmp_path / "saved.json").write_text(json.dumps(saved))
+    assert "run.started_at" in refusal("judge", f"{tmp_path}/saved.json")
 
 
 @pytest.mark.parametrize(
@@ -406,6 +447,25 @@ def test_a_second_interruption_ends_the_program_at_once(tmp_path: Path) -> None:
     assert running.returncode == 130
 
 
+def test_waiting_for_a_report_on_standard_input_can_be_interrupted() -> None:
+    running = subprocess.Popen(
+        [*PROGRAM, "judge", "-", "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        cwd="/",
+    )
+    time.sleep(1.0)
+    running.send_signal(signal.SIGINT)
+    try:
+        assert running.wait(timeout=5) == 130
+    finally:
+        running.kill()
+        stdout, stderr = running.communicate()
+    assert (stdout, stderr) == (b"", b"vdscheck: interrupted before the report was read\n")
+
+
 def test_whoever_starts_it_with_sigint_ignored_meant_it() -> None:
     line = "trap '' INT; exec " + " ".join(PROGRAM) + " --passive --json"
     running = subprocess.Popen(["bash", "-c", line], stdout=subprocess.PIPE, env=environment(), cwd="/")
@@ -554,12 +614,19 @@ def test_hostile_text_of_a_plugin_does_not_reach_the_terminal(tmp_path: Path) ->
     assert "[red]" in done.stdout
 
 
+def test_what_an_image_cannot_say_of_each_key_is_said_once(tmp_path: Path) -> None:
+    done = vdscheck("--root", str(tmp_path), "--only", "sysctl.persistence")
+    said = " ".join(done.stdout.split())
+    assert said.count("only a running kernel knows it") == 1
+    assert said.count("UNKNOWN") == said.count("sysctl.persistence[") == 1
+
+
 # The small commands
 
 
 def test_the_version_and_the_help_are_on_stdout() -> None:
     assert vdscheck("--version").stdout.startswith("vdscheck 0.")
-    for words in (["--help"], ["run", "--help"], ["judge", "--help"]):
+    for words in (["--help"], ["-h"], ["run", "--help"], ["run", "-h"], ["judge", "--help"]):
         done = vdscheck(*words)
         assert (done.returncode, done.stderr) == (0, "")
         assert "Usage" in done.stdout

@@ -345,6 +345,19 @@ def test_a_generator_that_fails_after_a_measurement_says_so_rather_than_half_of_
     assert absence(taken(generator), "test.generator").reason is Reason.ERROR
 
 
+def test_a_generator_that_measures_nothing_in_its_window_says_so() -> None:
+    @probe("test.nothing", window=Window(passive_s=0.1, quick_s=0.1, default_s=0.1, thorough_s=0.1))
+    def nothing(host: Host) -> Iterator[One]:
+        """Was too slow."""
+        while host.time_left_s > 0:
+            host.pause(0.2)
+            if host.time_left_s > 0:
+                yield One(x=1)
+
+    lost = absence(taken(nothing), "test.nothing")
+    assert (lost.reason, lost.detail) == (Reason.TIMEOUT, "test.nothing measured nothing within its window of 0.1 s")
+
+
 @pytest.mark.parametrize("effort", Effort)
 def test_a_window_is_as_long_as_the_effort_says(effort: Effort) -> None:
     @probe("test.window", window=Window(0.1, 0.2, 0.3, 0.4))

@@ -94,9 +94,14 @@ def work(host: Host, jobs: Iterable[Job], say: Callable[[Frame], None]) -> None:
         began = time.monotonic()
         say(Frame("started", job.key))
         here = replace(host, ends_at=began + job.window_s if job.window_s else None)
+        measured = False
         try:
             for value in _values(job, here):
                 say(_measured(job.key, _promised(job, value), time.monotonic() - began))
+                measured = True
+            if not measured:
+                why = f"{job.key} measured nothing within its window of {job.window_s:g} s"
+                say(_measured(job.key, unmeasured(Reason.TIMEOUT, why), time.monotonic() - began))
         except UnavailableError as error:
             say(_measured(job.key, error.absent, time.monotonic() - began))
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, and so may a library

@@ -16,6 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Is this server what you were sold, and is it ready for a latency-sensitive service?\n\n"
     "Without a command, `run` is meant: vdscheck --json is vdscheck run --json.",
 )
@@ -254,6 +255,11 @@ def _words(fail_on: list[FailOn] | None) -> tuple[str, ...]:
 
 
 def _format(name: str | None, *, json: bool) -> str | None:
+    if json and name not in (None, "json"):
+        from vdscheck import commands
+
+        message = f"--json and --format {name} exclude each other"
+        raise commands.UsageError(message)
     return "json" if json else name
 
 

@@ -1,6 +1,7 @@
 """What each command does, from its options to its exit code; the command line itself is in cli."""
 
 import os
+import select
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from vdscheck.target import Host, safe_text
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
 SAVED_LIMIT_BYTES = 256 << 20
+INTERRUPTED_EVERY_S = 0.1
+"""How often a wait for standard input looks whether it was interrupted."""
 
 
 class ExitCode(IntEnum):
@@ -92,23 +95,34 @@ class Settings:
                 found[name] = patterns
         return found
 
+    def _either(self, name: str) -> Any:  # noqa: ANN401
+        """Of quiet and verbose: as soon as the command line says one of them, the configuration says neither."""
+        said = self.asked.quiet or self.asked.verbose
+        return getattr(self.asked, name) if said else self.values.get(name)
+
     @property
     def terminal(self) -> Terminal:
         """How text is drawn on this standard output."""
         return Terminal.of(
             os.environ,
             no_color=bool(self.first("no-color", self.asked.no_color)),
-            verbose=bool(self.first("verbose", self.asked.verbose)),
-            quiet=bool(self.first("quiet", self.asked.quiet)),
+            verbose=bool(self._either("verbose")),
+            quiet=bool(self._either("quiet")),
         )
 
 
 def settle(asked: Asked) -> Settings:
     """Read the configuration that counts and check what can be checked before anything is measured."""
+    if asked.config == "":
+        message = "--config: name a file"
+        raise UsageError(message)
+    if asked.quiet and asked.verbose:
+        message = "--quiet and --verbose exclude each other"
+        raise UsageError(message)
     path = asked.config or os.environ.get("VDSCHECK_CONFIG") or config.find(os.environ, user_id=os.geteuid())
     found = config.read(path) if path else config.Config()
     settings = Settings(asked, found.file, found.values)
-    chosen = settings.first("format", asked.format, "text")
+    chosen = settings.first("format", asked.format, "json" if found.values.get("json") else "text")
     outputs = [(chosen, "")]
     for written in asked.outputs:
         name, equals, file = written.partition("=")
@@ -166,8 +180,12 @@ def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     settings = settle(asked)
     catalogue = load()
     types = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
+    content = _saved(file, received)
+    if received:
+        say("vdscheck: interrupted before the report was read")
+        return 128 + received[0]
     try:
-        saved = codec.decode_report(_saved(file), types)
+        saved = codec.decode_report(content, types)
     except codec.CodecError as error:
         message = f"{file}: not a report that can be judged: {error}"
         raise UsageError(message) from error
@@ -188,9 +206,21 @@ def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         raise UsageError(message) from error
 
 
-def _saved(file: str) -> bytes:
+def _from_standard_input(received: Sequence[int]) -> bytes:
+    """All of it, or what came before an interruption: a read alone would be taken up again after one."""
+    content = bytearray()
+    while not received and len(content) <= SAVED_LIMIT_BYTES:
+        if select.select([0], [], [], INTERRUPTED_EVERY_S)[0]:
+            piece = os.read(0, 1 << 20)
+            if not piece:
+                break
+            content += piece
+    return bytes(content)
+
+
+def _saved(file: str, received: Sequence[int]) -> bytes:
     if file == "-":
-        content = sys.stdin.buffer.read(SAVED_LIMIT_BYTES + 1)
+        content = _from_standard_input(received)
         if len(content) > SAVED_LIMIT_BYTES:
             message = f"standard input is larger than {SAVED_LIMIT_BYTES:,} bytes: not a report"
             raise UsageError(message)

@@ -53,7 +53,17 @@ def judge(catalogue: Catalogue, ruleset: Ruleset, measurements: Measurements, to
             if ruleset.includes(entry.check.id, subject):
                 findings.append(_finding(entry, subject, judgement, ruleset, today))
     scored = _with_points(findings)
-    return Judged(scored, score(scored), _waiver_warnings(ruleset, scored, today))
+    warnings = (*_selection_warnings(ruleset, scored), *_waiver_warnings(ruleset, scored, today))
+    return Judged(scored, score(scored), warnings)
+
+
+def _selection_warnings(ruleset: Ruleset, findings: Iterable[Finding]) -> tuple[str, ...]:
+    found = list(findings)
+    return tuple(
+        f"--only {pattern} left nothing: no finding has that name"
+        for pattern in ruleset.note.overrides.get("only", ())
+        if not any(matches(pattern, each.id, each.subject) for each in found)
+    )
 
 
 # One check
