@@ -7,7 +7,6 @@ from contextlib import suppress
 
 from vdscheck.target import safe_text
 
-
 _IRREPLACEABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 
 
