@@ -189,7 +189,7 @@ class Setting:
         """Judge by a limit; `here` says what makes it matter on this host, where something does."""
         key = self.rule.key
         if self.value is None:
-            return unmeasured(Reason.ERROR, f"{key} is {self.text[:60]!r}, which is not what this key holds")
+            return unreadable(key, self.text)
         fix = proposal(key, best(self.rule, limit, self.at_boot), None if self.after_boot else self.text)
         judged = limit.judge(self.value, key, fix=fix)
         return replace(
@@ -207,6 +207,11 @@ class Setting:
         )
         reason = f": {here}" if here and judged.verdict is not Verdict.PASS else ""
         return f"{said}, {limit.phrase()}{reason}"
+
+
+def unreadable(key: str, text: str) -> Absent:
+    """The absence of a value that has a text, and not one of its key."""
+    return unmeasured(Reason.ERROR, f"{key} is {text[:60]!r}, which is not what this key holds")
 
 
 def setting(key: str, owner: KernelOwner | Absent, kernel: Sysctls, boot: BootTruth | Absent) -> Setting | Absent:

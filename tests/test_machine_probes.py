@@ -675,3 +675,29 @@ def test_each_probe_answers_here_within_its_deadline(probe: Any) -> None:
         absent: Absent = error.absent
         assert absent.kind == "not-applicable" or absent.reason in (Reason.UNSUPPORTED, Reason.PERMISSION)
     assert time.monotonic() - began < probe.deadline_s
+
+
+@pytest.mark.parametrize("content", ["", "a" * 2000, "MemTotal: many kB\n", "MemTotal:\n"])
+def test_a_meminfo_that_no_kernel_wrote_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    import psutil
+
+    (tmp_path / "meminfo").write_text(content)
+    (tmp_path / "vmstat").write_text("pswpin 0\npswpout 0\n")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    # of an empty file psutil asks sysinfo(2) for swap instead
+    for ask in (memory._virtual_memory, *([memory._swap_memory] if content else [])):
+        with pytest.raises(UnavailableError) as error:
+            ask()
+        assert error.value.absent.detail == "/proc/meminfo is not what a kernel writes there"
+
+
+def test_swapping_is_measured_also_when_the_window_was_over_before_the_first_look() -> None:
+    host = Host(ends_at=time.monotonic() - 1)
+    assert len(list(memory.swapping.function(host))) == 1
+
+
+@pytest.mark.parametrize("content", ["", "\n", "tsc kvm-clock\n", "\x1b\\xff\n"])
+def test_a_clock_source_that_no_kernel_names_is_not_judged(tmp_path: Path, content: str) -> None:
+    files = {f"{clock.FOLDER}/current_clocksource": content, f"{clock.FOLDER}/available_clocksource": "tsc\n"}
+    with pytest.raises(UnavailableError, match="is not what a kernel writes there"):
+        clock.clocksource.function(tree(tmp_path, files))

@@ -223,11 +223,12 @@ def test_of_the_cheap_probes_in_one_child_only_the_one_that_hangs_is_lost() -> N
         (lambda: ctypes.string_at(0), "SIGSEGV"),
         (lambda: os._exit(3), "exit code 3"),
         (os.abort, "SIGABRT"),
+        (lambda: os.kill(os.getpid(), signal.SIGRTMIN + 3), "signal 37"),
         (lambda: sys.exit(1), "SystemExit"),
         (lambda: 1 / 0, "ZeroDivisionError"),
         (lambda: bytearray(4 << 30), "MemoryError"),
     ],
-    ids=["segv", "exit", "abort", "sys.exit", "exception", "memory"],
+    ids=["segv", "exit", "abort", "real-time signal", "sys.exit", "exception", "memory"],
 )
 def test_a_probe_that_dies_is_one_unknown_with_the_cause(death: Any, said: str) -> None:
     @probe("test.dies", cheap=True)
@@ -343,6 +344,19 @@ def test_a_generator_that_fails_after_a_measurement_says_so_rather_than_half_of_
         raise ValueError
 
     assert absence(taken(generator), "test.generator").reason is Reason.ERROR
+
+
+def test_a_generator_that_measures_nothing_in_its_window_says_so() -> None:
+    @probe("test.nothing", window=Window(passive_s=0.1, quick_s=0.1, default_s=0.1, thorough_s=0.1))
+    def nothing(host: Host) -> Iterator[One]:
+        """Was too slow."""
+        while host.time_left_s > 0:
+            host.pause(0.2)
+            if host.time_left_s > 0:
+                yield One(x=1)
+
+    lost = absence(taken(nothing), "test.nothing")
+    assert (lost.reason, lost.detail) == (Reason.TIMEOUT, "test.nothing measured nothing within its window of 0.1 s")
 
 
 @pytest.mark.parametrize("effort", Effort)

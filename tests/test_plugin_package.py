@@ -77,8 +77,11 @@ def test_the_profile_of_the_package_extends_ours(programs: Path) -> None:
 
 @pytest.mark.xdist_group("plugin")
 def test_without_the_profile_the_check_is_not_part_of_the_ruleset(programs: Path) -> None:
+    done = vdscheck(programs, "run", "--passive", "--json")
+    assert "uptime.days" not in {finding["id"] for finding in json.loads(done.stdout)["findings"]}
     done = vdscheck(programs, "run", "--only", "uptime.*", "--json")
-    assert json.loads(done.stdout)["findings"] == []
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "uptime.days is judged by: acme" in done.stderr
 
 
 @pytest.mark.xdist_group("plugin")

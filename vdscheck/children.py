@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any, NoReturn
 
 from vdscheck.codec import CodecError, decode, encode
+from vdscheck.guard import how_it_ended
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
 from vdscheck.plugin import Probe
 from vdscheck.target import Host
@@ -94,9 +95,14 @@ def work(host: Host, jobs: Iterable[Job], say: Callable[[Frame], None]) -> None:
         began = time.monotonic()
         say(Frame("started", job.key))
         here = replace(host, ends_at=began + job.window_s if job.window_s else None)
+        measured = False
         try:
             for value in _values(job, here):
                 say(_measured(job.key, _promised(job, value), time.monotonic() - began))
+                measured = True
+            if not measured:
+                why = f"{job.key} measured nothing within its window of {job.window_s:g} s"
+                say(_measured(job.key, unmeasured(Reason.TIMEOUT, why), time.monotonic() - began))
         except UnavailableError as error:
             say(_measured(job.key, error.absent, time.monotonic() - began))
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, and so may a library
@@ -303,7 +309,7 @@ class Parent:
         """The child closed its pipe: it is done, or it died in a job."""
         if child.jobs:
             self._kill(child)
-            how = _death(self._statuses.get(child.pid))
+            how = how_it_ended(self._statuses.get(child.pid))
             self._fail(child, unmeasured(Reason.ERROR, f"the process that measured it {how}"))
         else:
             self._forget(child)
@@ -368,15 +374,6 @@ class Parent:
         for child in list(self._children.values()):
             child.jobs = []
             self._forget(child)
-
-
-def _death(status: int | None) -> str:
-    if status is None:
-        return "ended"
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"ended in the middle of it (exit code {code})"
-    return f"was ended by {signal.Signals(-code).name}"
 
 
 def _descendants(top: int, besides: set[int]) -> set[int]:

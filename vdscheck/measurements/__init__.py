@@ -18,6 +18,7 @@ from .kernel import (
 )
 from .load import HostLoad
 from .machine import (
+    UNNAMED_CONTAINER,
     ClockSource,
     Cpu,
     CpuPressure,
@@ -40,6 +41,7 @@ from .machine import (
 
 __all__ = [
     "KERNEL_KEYS",
+    "UNNAMED_CONTAINER",
     "BootTruth",
     "ClockSource",
     "Conntrack",

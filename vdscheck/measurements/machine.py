@@ -4,7 +4,6 @@ from typing import Literal
 
 from vdscheck.model import measurement
 
-
 UNNAMED_CONTAINER = "container"
 """That it is one is known for sure, and nothing tells of which kind."""
 

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import re
 import struct
 import time
 from collections import deque
@@ -16,6 +17,7 @@ BATCHES = 15
 READS = 200
 """A batch is 10 us where the clock is read in user space, and about 1 ms where each read is slow I/O."""
 
+_NAME = re.compile(r"[\w.-]+")
 _ASKED = ("status", "offset", "maxerror", "esterror")
 STA_UNSYNC = 0x0040
 STA_NANO = 0x2000
@@ -25,8 +27,12 @@ STA_NANO = 0x2000
 @probe("machine.clocksource", cheap=True, deadline_s=2.0)
 def clocksource(host: Host) -> ClockSource:
     """Reads the kernel's clock source, and times 15 batches of 200 clock reads."""
+    current = host.read(f"{FOLDER}/current_clocksource").strip()
+    if not _NAME.fullmatch(current):
+        why = f"{FOLDER}/current_clocksource is not what a kernel writes there"
+        raise UnavailableError(unmeasured(Reason.ERROR, why))
     return ClockSource(
-        current=host.read(f"{FOLDER}/current_clocksource").strip(),
+        current=current,
         available=tuple(host.read(f"{FOLDER}/available_clocksource").split()),
         read_ns=_read_cost(host),
     )
