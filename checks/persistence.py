@@ -1,7 +1,5 @@
 """Whether the kernel settings that are judged outlive a reboot."""
 
-from dataclasses import dataclass
-
 from vdscheck.measurements import BootTruth, KernelOwner, KeyAtBoot, LateWriter, Sysctls
 from vdscheck.plugin import (
     Absent,
@@ -18,11 +16,12 @@ from vdscheck.plugin import (
     Severity,
     Verdict,
     check,
+    frozen,
     not_applicable,
     unmeasured,
 )
 
-from .settings import ASK, RULES, Limit, Rule, best, fields, number, passes, proposal
+from .settings import ASK, RULES, Limit, Rule, best, fields, number, passes, proposal, unreadable
 
 DROP_IN_NAME = "90-vdscheck.conf"
 """The file below /etc/sysctl.d that fixes are written to; what comes after it by name overrides it."""
@@ -64,7 +63,7 @@ def _consulted(key: str, kernel: Sysctls) -> bool:
     return key != "net.ipv4.tcp_max_syn_backlog" or cookies == 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Difference:
     """A key that is one thing now and another after the next boot."""
 
@@ -82,11 +81,18 @@ class _Difference:
         return self.at_boot.where if self.writer is None else self.writer.file
 
 
+def _now(rule: Rule, kernel: Sysctls) -> str | Absent:
+    text = kernel.values.get(rule.key)
+    if text is None:
+        return kernel.missing.get(rule.key) or unmeasured(Reason.NOT_RUN, f"{rule.key} was not read")
+    return text if rule.take(text) is not None else unreadable(rule.key, text)
+
+
 def _judged(rule: Rule, limit: Limit, kernel: Sysctls, boot: BootTruth) -> Judgement | Absent:
     key, at_boot = rule.key, boot.keys.get(rule.key)
-    if key not in kernel.values:
-        return kernel.missing.get(key) or unmeasured(Reason.NOT_RUN, f"{key} was not read")
-    now, writer = kernel.values[key], _late_writer(key, boot)
+    now, writer = _now(rule, kernel), _late_writer(key, boot)
+    if isinstance(now, Absent):
+        return now
     written = None if writer is None else writer.values.get(key)
     after = (None if at_boot is None else at_boot.value) if written is None else written
     same = after is not None and fields(after) == fields(now)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from vdscheck.measurements import BootTruth, KernelOwner, Sysctls
 from vdscheck.plugin import (
@@ -16,6 +16,7 @@ from vdscheck.plugin import (
     Reason,
     SetSysctl,
     Verdict,
+    frozen,
     not_applicable,
     unmeasured,
     with_unit,
@@ -70,7 +71,7 @@ def fields(text: str) -> tuple[int | str, ...]:
     return tuple(word if value is None else value for word, value in words)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """Which check and which of its limits judge a key, and how a number and its text belong together."""
 
@@ -167,7 +168,7 @@ def proposal(key: str, value: str | None, before: str | None) -> SetSysctl | ByH
 # A value, now or after the next boot
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """A key as it is judged: its value now or, where there is no running kernel, after the next boot."""
 
@@ -188,7 +189,7 @@ class Setting:
         """Judge by a limit; `here` says what makes it matter on this host, where something does."""
         key = self.rule.key
         if self.value is None:
-            return unmeasured(Reason.ERROR, f"{key} is {self.text[:60]!r}, which is not what this key holds")
+            return unreadable(key, self.text)
         fix = proposal(key, best(self.rule, limit, self.at_boot), None if self.after_boot else self.text)
         judged = limit.judge(self.value, key, fix=fix)
         return replace(
@@ -206,6 +207,11 @@ class Setting:
         )
         reason = f": {here}" if here and judged.verdict is not Verdict.PASS else ""
         return f"{said}, {limit.phrase()}{reason}"
+
+
+def unreadable(key: str, text: str) -> Absent:
+    """The absence of a value that has a text, and not one of its key."""
+    return unmeasured(Reason.ERROR, f"{key} is {text[:60]!r}, which is not what this key holds")
 
 
 def setting(key: str, owner: KernelOwner | Absent, kernel: Sysctls, boot: BootTruth | Absent) -> Setting | Absent:

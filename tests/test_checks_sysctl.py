@@ -837,3 +837,11 @@ def test_what_persistence_proposes_passes_and_is_never_worse_than_what_is_there(
     assert wanted.verdict(value) is PASS
     if kind is AtLeast:
         assert value >= max(each for each in (now, later, limit) if each >= limit)
+
+
+@pytest.mark.parametrize("now", ["", "nonsense", "4096 4096"])
+def test_a_value_that_is_none_of_its_key_is_not_compared_with_the_one_after_the_boot(bench: Bench, now: str) -> None:
+    found = bench.ask("sysctl.persistence", OURS, kernel({SOMAXCONN: now}), boot({SOMAXCONN: "4096"}))[SOMAXCONN]
+    judged = absent_judgement(found) if isinstance(found, Absent) else found
+    assert (judged.verdict, judged.reason) == (UNKNOWN, Reason.ERROR)
+    assert "which is not what this key holds" in judged.summary

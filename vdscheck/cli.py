@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import TextIOBase
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -31,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Is this server what you were sold, and is it ready for a latency-sensitive service?\n\n"
     "Without a command, `run` is meant: vdscheck --json is vdscheck run --json.",
 )
@@ -293,6 +296,11 @@ def _words(fail_on: list[FailOn] | None) -> tuple[str, ...]:
 
 
 def _format(name: str | None, *, json: bool) -> str | None:
+    if json and name not in (None, "json"):
+        from vdscheck import commands
+
+        message = f"--json and --format {name} exclude each other"
+        raise commands.UsageError(message)
     return "json" if json else name
 
 
@@ -303,6 +311,14 @@ def _print(content: bytes) -> int:
     return 0
 
 
+class _StandardOutput(TextIOBase):
+    """Where typer prints help and completions: what cannot be written is told as for a report."""
+
+    def write(self, text: str) -> int:
+        _print(text.encode("utf-8", "surrogateescape"))
+        return len(text)
+
+
 def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `received` holds the signals that have come so far."""
     global _received  # noqa: PLW0603 - typer's commands take nothing but their options
@@ -311,7 +327,10 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
     if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_PROGRAM):
         words.insert(0, "run")
     try:
-        result: Any = app(words, prog_name="vdscheck", standalone_mode=False)
+        with redirect_stdout(_StandardOutput()):
+            result: Any = app(words, prog_name="vdscheck", standalone_mode=False)
+    except SystemExit as end:  # how the shell completion ends
+        return end.code if isinstance(end.code, int) else 0
     except _REFUSALS as error:
         return _refused(_one_line(error), 2)
     except Exception as error:  # noqa: BLE001 - sorted below; what is left is a bug of ours

@@ -1,5 +1,6 @@
 """Measurements and reports to bytes and back, and their JSON Schema; msgspec is hidden here."""
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -73,6 +74,11 @@ def decode_report(data: bytes, types: Mapping[str, Any]) -> SavedReport:
         message = f"schema version {version}, but this version of vdscheck reads {SCHEMA_VERSION}"
         raise CodecError(message)
     saved = decode(data, SavedReport)
+    try:
+        dt.date.fromisoformat(saved.run.started_at[:10])
+    except ValueError as error:
+        message = "run.started_at is not a time: it decides which waivers count"
+        raise CodecError(message) from error
     measurements = {key: _typed(key, taken, types) for key, taken in saved.measurements.items()}
     return SavedReport(saved.schema_version, saved.ruleset, saved.run, saved.target, measurements)
 

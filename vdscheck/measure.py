@@ -14,7 +14,7 @@ from vdscheck.catalogue import ProbeEntry
 from vdscheck.children import Frame, Job, now, spawn
 from vdscheck.codec import CodecError, convert, decode
 from vdscheck.model import Absent, Reason, Taken, frozen, not_applicable, unmeasured
-from vdscheck.target import Host
+from vdscheck.target import Host, safe_text
 
 GRACE_S = 5.0
 """How long after the last deadline the report is out at the latest."""
@@ -132,7 +132,7 @@ def _planned(entry: ProbeEntry, host: Host, options: Options) -> dict[str, Job |
 def _job(key: str, entry: ProbeEntry, subject: Any, host: Host, options: Options) -> Job | Absent:  # noqa: ANN401
     probe, window_s = entry.probe, 0.0
     if not host.live and (probe.live or probe.sends):
-        return unmeasured(Reason.NOT_RUN, f"needs a running host, and {host.root} is a folder")
+        return unmeasured(Reason.NOT_RUN, f"needs a running host, and {safe_text(host.root)} is a folder")
     if probe.sends and options.offline and not getattr(subject, "local", False):
         return unmeasured(Reason.NOT_RUN, "--offline lets no packet leave; run without it")
     if probe.window is not None:

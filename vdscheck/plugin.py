@@ -56,6 +56,7 @@ __all__ = [
     "check",
     "evidence",
     "exact",
+    "frozen",
     "measurement",
     "not_applicable",
     "percentile",

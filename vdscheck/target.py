@@ -261,7 +261,9 @@ class Host:
             self.record(kind, name, content)
 
     def _not_captured(self, name: str) -> Absent:
-        return unmeasured(Reason.NOT_RUN, f"only a running kernel knows: {self.root} holds no captured {name}")
+        return unmeasured(
+            Reason.NOT_RUN, f"only a running kernel knows: {safe_text(self.root)} holds no captured {name}"
+        )
 
     def _refuse(self, path: str, error: OSError) -> NoReturn:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):

@@ -18,6 +18,7 @@ from .kernel import (
 )
 from .load import HostLoad
 from .machine import (
+    UNNAMED_CONTAINER,
     ClockSource,
     Cpu,
     CpuPressure,
@@ -54,6 +55,7 @@ from .redis import (
 
 __all__ = [
     "KERNEL_KEYS",
+    "UNNAMED_CONTAINER",
     "BootTruth",
     "ClockSource",
     "CommandTime",
