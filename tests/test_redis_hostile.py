@@ -29,7 +29,7 @@ CASES: dict[str, tuple[Part, str, str]] = {
     "escapes as PONG": (answers(auth=b"+OK\r\n", ping=b"+" + ESCAPES + b"\r\n"), "error", r"\x1b[2J"),
     "no protocol": (says(b"hello there\r\n"), "error", "not what Redis does"),
     "a bad length": (says(b"$abc\r\n"), "error", "not what Redis does"),
-    "closes at once": (lambda connection: None, "unreachable", "closed the connection"),
+    "closes at once": (lambda _connection: None, "unreachable", "closed the connection"),
     "TLS": (says(b"\x15\x03\x01\x00\x02\x02\x46"), "error", "rediss://"),
     "repeats the password": (says(f"-ERR you said {SECRET}\r\n".encode()), "error", "you said ***"),
     "PONG with the password": (answers(ping=bulk(SECRET.encode())), "error", "***"),
@@ -137,10 +137,9 @@ BAD = (
 
 @pytest.mark.parametrize("url", BAD)
 def test_an_address_that_cannot_be_read_is_refused_before_anything_is_measured(url: str) -> None:
-    for more in ({"env": {"VDSCHECK_REDIS_URL": url}}, {}):
-        words = () if more else ("--redis", url)
+    for variables, words in (({"VDSCHECK_REDIS_URL": url}, ()), ({}, ("--redis", url))):
         began = time.monotonic()
-        done = vdscheck("run", "--only", "redis.*", "--thorough", *words, **more)
+        done = vdscheck("run", "--only", "redis.*", "--thorough", *words, env=variables)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("vdscheck: the address of a Redis server cannot be read: ")
         assert done.stderr.count("\n") == 1

@@ -139,7 +139,7 @@ def test_what_is_wrong_with_tls_is_said_in_one_line(
 def test_an_expired_certificate_and_one_for_another_name_are_not_accepted(tmp_path: Path) -> None:
     for name, expired, said in (("localhost", True, "expired"), ("elsewhere.example", False, "Hostname mismatch")):
         authority, certificate, key = certificates(tmp_path / name, name, expired=expired)
-        options = (
+        options: tuple[str, ...] = (
             "--tls-cert-file",
             str(certificate),
             "--tls-key-file",

@@ -113,7 +113,7 @@ def certificates(folder: Path, name: str = "localhost", *, expired: bool = False
     _openssl("req", *kind, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
     extensions = folder / f"{name}.ext"
     extensions.write_text(f"subjectAltName=DNS:{name}\n")
-    signing = ["-CA", authority, "-CAkey", authority_key, "-CAcreateserial", "-extfile", extensions]
+    signing: list[str | Path] = ["-CA", authority, "-CAkey", authority_key, "-CAcreateserial", "-extfile", extensions]
     if expired:
         _sign_in_the_past(folder, request, certificate, extensions)
     else:
