@@ -330,7 +330,14 @@ def test_names_that_are_not_utf_8_are_shown_as_their_bytes(tmp_path: Path, schem
     os.makedirs(folder + b"/etc")
     with open(folder + b"/v.toml", "w", encoding="utf-8") as file:
         file.write("quiet = true\n")
-    words = ["--only", "sysctl.somaxconn", "--only", b"sysctl.*[\xff]", "--config", folder + b"/v.toml"]
+    words: list[str | bytes] = [
+        "--only",
+        "sysctl.somaxconn",
+        "--only",
+        b"sysctl.*[\xff]",
+        "--config",
+        folder + b"/v.toml",
+    ]
     words += ["--root", folder, "-o", b"json=" + folder + b"/saved.json", "--json"]
     done = subprocess.run([*PROGRAM, *words], capture_output=True, timeout=60, check=False, env=environment())
     assert (done.returncode, done.stderr) == (0, b"")
@@ -642,6 +649,11 @@ def test_the_catalogue_and_the_profiles_can_be_read() -> None:
     assert "kubernetes-node" in vdscheck("profiles").stdout
     for done in (listed, explained):
         assert "\x1b" not in done.stdout
+
+
+def test_only_what_is_a_kernel_setting_is_mended_as_one() -> None:
+    assert "sysctl -w KEY=VALUE" in vdscheck("explain", "sysctl.swappiness").stdout
+    assert "sysctl -w" not in vdscheck("explain", "sysctl.thp").stdout
 
 
 @pytest.mark.parametrize(
