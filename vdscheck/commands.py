@@ -15,7 +15,7 @@ from vdscheck.children import now
 from vdscheck.model import Report, Run, Taken, TargetNote, UnavailableError, frozen
 from vdscheck.render.formats import FORMATS, Terminal, prepare, say
 from vdscheck.render.progress import progress
-from vdscheck.target import Host, safe_text
+from vdscheck.target import Host, absolute, safe_text
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
@@ -172,7 +172,7 @@ def run(asked: Asked, received: Sequence[int]) -> int:
     if settings.file:
         warnings.insert(0, f"configuration: {safe_text(settings.file)}")
     made = _report(settings, catalogue, rules, run_note, target, outcome.measurements, warnings)
-    return _deliver(made, settings, received)
+    return _deliver(made, settings, received, failed=outcome.failed)
 
 
 def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
@@ -226,7 +226,7 @@ def _saved(file: str, received: Sequence[int]) -> bytes:
             raise UsageError(message)
         return content
     try:
-        return Host().read_bytes(os.path.abspath(file), limit_bytes=SAVED_LIMIT_BYTES)
+        return Host().read_bytes(absolute(file), limit_bytes=SAVED_LIMIT_BYTES)
     except UnavailableError as error:
         raise UsageError(error.absent.detail) from error
 
@@ -276,9 +276,8 @@ def _report(
     return replace(made, gates=gates)
 
 
-def _deliver(made: Report, settings: Settings, received: Sequence[int]) -> int:
+def _deliver(made: Report, settings: Settings, received: Sequence[int], *, failed: bool = False) -> int:
     """Write every output that was asked for; the exit code by the contract's precedence."""
-    failed = False
     for name, file in settings.outputs:
         content = FORMATS[name](made, Terminal(verbose=settings.terminal.verbose) if file else settings.terminal)
         try:
