@@ -684,7 +684,14 @@ def test_only_what_is_a_kernel_setting_is_mended_as_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "found"), [("vdscheck ex", "explain"), ("vdscheck explain sysctl.soma", "sysctl.somaxconn")]
+    ("words", "found"),
+    [
+        ("vdscheck ex", "explain"),
+        ("vdscheck explain sysctl.soma", "sysctl.somaxconn"),
+        ("vdscheck --pas", "--passive"),
+        ("vdscheck --only sysctl.soma", "sysctl.somaxconn"),
+        ("vdscheck\n--quick\n--profile\nweb\n--off", "--offline"),
+    ],
 )
 def test_the_shell_completes_commands_and_checks(words: str, found: str) -> None:
     done = vdscheck(
