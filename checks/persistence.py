@@ -1,7 +1,5 @@
 """Whether the kernel settings that are judged outlive a reboot."""
 
-from dataclasses import dataclass
-
 from vdscheck.measurements import BootTruth, KernelOwner, KeyAtBoot, LateWriter, Sysctls
 from vdscheck.plugin import (
     Absent,
@@ -18,6 +16,7 @@ from vdscheck.plugin import (
     Severity,
     Verdict,
     check,
+    frozen,
     not_applicable,
     unmeasured,
 )
@@ -64,7 +63,7 @@ def _consulted(key: str, kernel: Sysctls) -> bool:
     return key != "net.ipv4.tcp_max_syn_backlog" or cookies == 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Difference:
     """A key that is one thing now and another after the next boot."""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from vdscheck.measurements import BootTruth, KernelOwner, KeyAtBoot, Sysctls
 from vdscheck.plugin import (
@@ -16,6 +16,7 @@ from vdscheck.plugin import (
     Reason,
     SetSysctl,
     Verdict,
+    frozen,
     not_applicable,
     unmeasured,
     with_unit,
@@ -70,7 +71,7 @@ def fields(text: str) -> tuple[int | str, ...]:
     return tuple(word if value is None else value for word, value in words)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """Which check and which of its limits judge a key, and how a number and its text belong together."""
 
@@ -167,7 +168,7 @@ def proposal(key: str, value: str | None, before: str | None) -> SetSysctl | ByH
 # A value, now or after the next boot
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """A key as it is judged: its value now or, where there is no running kernel, after the next boot."""
 

@@ -19,12 +19,15 @@ from vdscheck.judge import judge
 from vdscheck.measure import Effort, Options, measure
 from vdscheck.model import Taken
 from vdscheck.ruleset import build
+from vdscheck.stats import Distribution, Recorder
 from vdscheck.target import Host
 
 KINDS = [
     kind
     for kind in vars(all_measurements).values()
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == all_measurements.__name__
+    if isinstance(kind, type)
+    and dataclasses.is_dataclass(kind)
+    and kind.__module__.startswith(all_measurements.__name__)
 ]
 TODAY = "2026-11-24"
 
@@ -47,9 +50,19 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(values(arguments[0]), max_size=3).map(tuple)
     if origin is dict:
         return st.dictionaries(values(arguments[0]), values(arguments[1]), max_size=3)
+    if hint is Distribution:
+        return st.lists(st.integers(0, 10**12), min_size=1, max_size=500).map(distribution)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return instances(hint)
     return PLAIN[hint] if hint in PLAIN else st.from_type(hint)
+
+
+def distribution(samples_ns: list[int]) -> Distribution:
+    recorder = Recorder()
+    recorder.add(samples_ns)
+    found = recorder.distribution()
+    assert found is not None
+    return found
 
 
 def instances(kind: Any) -> st.SearchStrategy[Any]:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from vdscheck.catalogue import assemble
+from vdscheck.children import ENDING_LIMIT_S
 from vdscheck.measure import Effort, Options, Outcome, measure
 from vdscheck.model import Absent, Reason
 from vdscheck.plugin import Host, Window, measurement, probe, unmeasured
@@ -505,6 +506,54 @@ taken(slow)
     while processes_with(mark) and time.monotonic() < give_up:
         time.sleep(0.05)
     assert processes_with(mark) == []
+
+
+def test_a_child_whose_jobs_are_done_may_do_what_is_left_at_its_end(tmp_path: Path) -> None:
+    @probe("test.ending")
+    def ending(_host: Host) -> Two:
+        """Has something to do when its process ends."""
+        real = os._exit
+
+        def exit_after_a_while(status: int) -> NoReturn:
+            time.sleep(0.3)
+            (tmp_path / "ended").touch()
+            real(status)
+
+        os._exit = exit_after_a_while
+        return Two(x=1)
+
+    assert taken(ending).measurements["test.ending"].value == Two(x=1)
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_child_whose_jobs_are_done_and_that_does_not_end_is_ended() -> None:
+    @probe("test.endless", deadline_s=60)
+    def endless(_host: Host) -> Two:
+        """Never ends by itself."""
+        os._exit = lambda _code: time.sleep(600)  # type: ignore[assignment,return-value]
+        return Two(x=1)
+
+    began = time.monotonic()
+    assert taken(endless).measurements["test.endless"].value == Two(x=1)
+    assert time.monotonic() - began < ENDING_LIMIT_S + 3
+
+
+def test_a_descendant_that_holds_the_pipe_of_a_child_that_has_ended_holds_nothing_up(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    @probe("test.heir", deadline_s=60)
+    def heir(_host: Host) -> Two:
+        """Leaves a process behind."""
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(600)
+        pid_file.write_text(str(pid))
+        return Two(x=1)
+
+    began = time.monotonic()
+    assert taken(heir).measurements["test.heir"].value == Two(x=1)
+    assert time.monotonic() - began < ENDING_LIMIT_S
+    assert not Path(f"/proc/{pid_file.read_text()}").exists()
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.stats import Estimate, bounded_from, exact, percentile, proportion
+from vdscheck.codec import decode, encode
+from vdscheck.stats import Distribution, Estimate, Recorder, bounded_from, exact, percentile, proportion
 
 
 def binomial(k: int, n: int, p: float) -> float:
@@ -110,3 +111,88 @@ def test_zero_is_an_exact_fact() -> None:
 )
 def test_the_samples_that_would_decide_are_named(estimate: Estimate, limit: float, samples: int | None) -> None:
     assert estimate.samples_to_clear(limit) == samples
+
+
+def recorded(*batches: list[int]) -> Distribution:
+    recorder = Recorder()
+    for batch in batches:
+        recorder.add(batch)
+    found = recorder.distribution()
+    assert found is not None
+    return found
+
+
+DURATIONS_NS = st.integers(0, 10**12)
+
+
+@given(st.lists(DURATIONS_NS, min_size=1, max_size=400), st.sampled_from([0.01, 0.5, 0.9, 0.99, 0.999]))
+def test_a_distribution_gives_the_percentiles_of_its_samples_within_a_thousandth(
+    samples: list[int], quantile: float
+) -> None:
+    found, true = recorded(samples).percentile_us(quantile), percentile(samples, quantile)
+    for mine, exactly in ((found.value, true.value), (found.low, true.low), (found.high, true.high)):
+        assert mine == exactly / 1000 or math.isclose(mine, exactly / 1000, rel_tol=1 / 1024)
+    assert (found.count, found.bounded_from) == (true.count, true.bounded_from)
+
+
+@given(st.lists(DURATIONS_NS, min_size=1, max_size=200))
+def test_what_a_distribution_says_of_all_samples_is_exact(samples: list[int]) -> None:
+    found = recorded(samples)
+    mean = sum(samples) / len(samples)
+    assert (found.count, found.min_us, found.max_us) == (len(samples), min(samples) / 1000, max(samples) / 1000)
+    assert math.isclose(found.mean_us, mean / 1000)
+    spread = math.sqrt(sum((sample - mean) ** 2 for sample in samples) / len(samples))
+    assert math.isclose(found.stddev_us, spread / 1000, rel_tol=1e-6, abs_tol=mean * 1e-9)
+    assert sum(count for _, count in found.histogram_ns) == len(samples)
+
+
+@given(st.lists(st.lists(DURATIONS_NS, max_size=50), min_size=1, max_size=8).filter(any))
+def test_samples_may_come_in_any_batches(batches: list[list[int]]) -> None:
+    assert recorded(*batches) == recorded([sample for batch in batches for sample in batch])
+
+
+@pytest.mark.parametrize(
+    ("count", "claimed"),
+    [(1, []), (5, []), (6, [50]), (36, [50, 90]), (72, [50, 90, 95]), (368, [50, 90, 95, 99])],
+)
+def test_a_percentile_is_claimed_only_with_samples_enough_to_bear_it(count: int, claimed: list[float]) -> None:
+    assert [each.percent for each in recorded(list(range(count))).percentiles] == claimed
+
+
+def test_without_samples_there_is_no_distribution() -> None:
+    recorder = Recorder()
+    recorder.add([])
+    assert recorder.distribution() is None
+    assert len(recorder) == 0
+
+
+def test_a_duration_cannot_be_negative() -> None:
+    with pytest.raises(ValueError, match="monotonic"):
+        Recorder().add([5, -1])
+
+
+@pytest.mark.parametrize("quantile", [0, 1, -0.5, 2])
+def test_a_distribution_has_no_percentile_outside_its_samples(quantile: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        recorded([1]).percentile_us(quantile)
+
+
+@given(st.lists(DURATIONS_NS, min_size=1, max_size=100))
+def test_a_distribution_survives_its_encoding(samples: list[int]) -> None:
+    found = recorded(samples)
+    assert decode(encode(found), Distribution) == found
+
+
+def test_milliseconds_are_the_same_percentile() -> None:
+    found = recorded([1_000_000] * 400)
+    assert found.percentile_ms(0.99) == Estimate(1.0, 1.0, 1.0, 400, 368)
+
+
+def test_a_million_samples_take_no_million_terms() -> None:
+    recorder = Recorder()
+    recorder.add(range(1_000_000))
+    found = recorder.distribution()
+    assert found is not None
+    estimate = found.percentile_us(0.999)
+    assert 998 < estimate.low <= estimate.value <= estimate.high < 1000
+    assert len(found.histogram_ns) < 20_000

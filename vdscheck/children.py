@@ -5,7 +5,6 @@ a probe leaves behind, also a process that made a session of its own, becomes it
 ended. Everything it learns goes up one pipe as lines of JSON.
 """
 
-import ctypes
 import gc
 import os
 import resource
@@ -32,6 +31,8 @@ CHILDREN_LIMIT = 3
 """How many children run at once: each costs some 10 MB, and a small server has two CPUs."""
 KILL_LIMIT_S = 1.0
 """How long a killed process may take to end before it is abandoned."""
+ENDING_LIMIT_S = 2.0
+"""How long a child whose jobs are done may take to end by itself before it is killed."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -180,7 +181,9 @@ def _silence(*kept: int) -> None:
 
 
 @cache
-def _libc() -> ctypes.CDLL:
+def _libc() -> Any:  # noqa: ANN401 - ctypes.CDLL
+    import ctypes  # 3 ms, which the parent has while the program is at something else
+
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -252,7 +255,8 @@ class Parent:
                     self._read(self._children[key.fd])
             self._reap()
             for child in list(self._children.values()):
-                if time.monotonic() >= child.until:
+                # A descendant may hold the pipe open that the child has left.
+                if time.monotonic() >= child.until or (not child.jobs and child.pid in self._statuses):
                     self._overdue(child)
 
     def _read(self, child: _Child) -> None:
@@ -288,7 +292,8 @@ class Parent:
             child.measured = False
         self._say(line)
         if not child.jobs:
-            self._forget(child)
+            # It ends by itself: what runs at its end (a measurement of coverage is written then) is not cut off.
+            child.until = min(time.monotonic() + ENDING_LIMIT_S, self._ends_at)
         elif frame.event == "ended":
             child.until = self._deadline(child.jobs[0])
 

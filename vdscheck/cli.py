@@ -5,13 +5,30 @@ import re
 import sys
 from collections.abc import MutableMapping, Sequence
 from contextlib import redirect_stdout
-from enum import StrEnum
 from io import TextIOBase
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from vdscheck import __version__
+from vdscheck.options import (
+    ConfigFile,
+    Duration,
+    FailOn,
+    FailOnOption,
+    Format,
+    Json,
+    MinCoverage,
+    MinScore,
+    NoColor,
+    Only,
+    Output,
+    Profile,
+    Quiet,
+    Skip,
+    Verbose,
+    checks,
+)
 
 app = typer.Typer(
     name="vdscheck",
@@ -23,92 +40,10 @@ app = typer.Typer(
     "Without a command, `run` is meant: vdscheck --json is vdscheck run --json.",
 )
 
-COMMANDS = ("run", "judge", "list", "explain", "profiles", "schema")
+COMMANDS = ("run", "disk", "jitter", "redis", "judge", "list", "explain", "profiles", "schema")
 _OF_THE_PROGRAM = ("--help", "-h", "--version", "--install-completion", "--show-completion")
 
 _received: Sequence[int] = ()
-
-
-class FailOn(StrEnum):
-    """What `--fail-on` takes."""
-
-    WARN = "warn"
-    FAIL = "fail"
-    UNKNOWN = "unknown"
-
-
-def _checks(incomplete: str) -> list[str]:
-    from vdscheck.catalogue import load
-
-    return [check_id for check_id in sorted(load().checks) if check_id.startswith(incomplete)]
-
-
-def _profiles(incomplete: str) -> list[str]:
-    from vdscheck.catalogue import load
-
-    return [name for name in sorted(load().profiles) if name.startswith(incomplete)]
-
-
-Profile = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--profile",
-        help="Judge by this profile (repeatable; the stricter limit counts).",
-        metavar="NAME",
-        autocompletion=_profiles,
-    ),
-]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--only",
-        help="Only these checks: an id, a glob, or ID[SUBJECT] (repeatable).",
-        metavar="GLOB",
-        autocompletion=_checks,
-    ),
-]
-Skip = Annotated[
-    list[str] | None,
-    typer.Option("--skip", help="Leave these checks out (repeatable).", metavar="GLOB", autocompletion=_checks),
-]
-ConfigFile = Annotated[str | None, typer.Option("--config", help="Read this configuration file.", metavar="FILE")]
-Format = Annotated[str | None, typer.Option("--format", help="Print as: text, json.", metavar="FORMAT")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON: the same as --format json.")]
-Output = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-o",
-        "--output",
-        help="Also write a file, as in -o json=report.json (repeatable).",
-        metavar="FORMAT=FILE",
-    ),
-]
-MinScore = Annotated[
-    int | None,
-    typer.Option("--min-score", min=0, max=100, help="Exit with 1 below this score.", metavar="N"),
-]
-MinCoverage = Annotated[
-    int | None,
-    typer.Option(
-        "--min-coverage",
-        min=0,
-        max=100,
-        metavar="N",
-        help="Exit with 1 when less than this percentage was measured (60 with --min-score).",
-    ),
-]
-FailOnOption = Annotated[
-    list[FailOn] | None,
-    typer.Option("--fail-on", help="Exit with 1 when a finding is that bad (repeatable)."),
-]
-Quiet = Annotated[
-    bool | None,
-    typer.Option("-q", "--quiet", help="The score and what is wrong, no more.", show_default=False),
-]
-Verbose = Annotated[
-    bool | None, typer.Option("-v", "--verbose", help="Everything, with the evidence.", show_default=False)
-]
-NoColor = Annotated[bool | None, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).", show_default=False)]
 
 
 def _print_version(asked: bool) -> None:
@@ -148,6 +83,18 @@ def run(
     root: Annotated[
         str | None, typer.Option("--root", help="Examine a mounted host or image here.", metavar="DIR")
     ] = None,
+    disk: Annotated[
+        list[str] | None,
+        typer.Option("--disk", help="Examine the disk under this path (repeatable; /var/lib).", metavar="PATH"),
+    ] = None,
+    redis: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--redis",
+            help="Examine this Redis (repeatable); with a password better by VDSCHECK_REDIS_URL.",
+            metavar="URL",
+        ),
+    ] = None,
     quiet: Quiet = None,
     verbose: Verbose = None,
     no_color: NoColor = None,
@@ -172,12 +119,99 @@ def run(
         effort=efforts[0] if efforts else None,
         offline=offline,
         root=root,
+        disk=disk or (),
+        redis=redis or (),
         quiet=quiet,
         verbose=verbose,
         no_color=no_color,
-        command=("vdscheck", *sys.argv[1:]),
+        command=_command(),
     )
     return commands.run(asked, _received)
+
+
+@app.command()
+def disk(
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="The disk under this path; /var/lib.", metavar="[PATH]...")
+    ] = None,
+    duration: Duration = None,
+    profile: Profile = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    fail_on: FailOnOption = None,
+    no_color: NoColor = None,
+) -> int:
+    """Measure the disk under a path alone, live: read and fsync latency, IOPS."""
+    options = _Alone(duration, profile, config, format, json, output, fail_on, no_color)
+    return options.watch("disk", disk=paths or ())
+
+
+@app.command()
+def jitter(
+    duration: Duration = None,
+    profile: Profile = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    fail_on: FailOnOption = None,
+    no_color: NoColor = None,
+) -> int:
+    """Measure the time that others take from the CPUs alone, live: steal and gaps."""
+    return _Alone(duration, profile, config, format, json, output, fail_on, no_color).watch("jitter")
+
+
+@app.command()
+def redis(
+    urls: Annotated[
+        list[str] | None,
+        typer.Argument(help="This server; with a password better by VDSCHECK_REDIS_URL.", metavar="[URL]..."),
+    ] = None,
+    duration: Duration = None,
+    profile: Profile = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    fail_on: FailOnOption = None,
+    no_color: NoColor = None,
+) -> int:
+    """Measure a Redis server alone, live: its latency, and which part of the way makes it."""
+    options = _Alone(duration, profile, config, format, json, output, fail_on, no_color)
+    return options.watch("redis", redis=urls or ())
+
+
+class _Alone(NamedTuple):
+    """The options that the commands of the instruments share."""
+
+    duration: float | None
+    profile: list[str] | None
+    config: str | None
+    format: str | None
+    json: bool
+    output: list[str] | None
+    fail_on: list[FailOn] | None
+    no_color: bool | None
+
+    def watch(self, name: str, *, disk: Sequence[str] = (), redis: Sequence[str] = ()) -> int:
+        """Run the instrument of that name on these subjects."""
+        from vdscheck import commands
+
+        asked = commands.Asked(
+            profile=self.profile or (),
+            config=self.config,
+            format=_format(self.format, json=self.json),
+            outputs=self.output or (),
+            fail_on=_words(self.fail_on),
+            disk=disk,
+            redis=redis,
+            duration_s=self.duration,
+            no_color=self.no_color,
+            command=_command(),
+        )
+        return commands.run(asked, _received, commands.INSTRUMENTS[name])
 
 
 @app.command()
@@ -213,7 +247,7 @@ def judge(
         quiet=quiet,
         verbose=verbose,
         no_color=no_color,
-        command=("vdscheck", *sys.argv[1:]),
+        command=_command(),
     )
     return commands.judge_saved(asked, report, _received)
 
@@ -228,7 +262,7 @@ def list_() -> int:
 
 @app.command()
 def explain(
-    check: Annotated[str, typer.Argument(help="A check id, as sysctl.somaxconn.", autocompletion=_checks)],
+    check: Annotated[str, typer.Argument(help="A check id, as sysctl.somaxconn.", autocompletion=checks)],
 ) -> int:
     """Explain one check: what, why, source, how measured, thresholds, known false positives, fix."""
     from vdscheck import pages
@@ -250,6 +284,13 @@ def schema() -> int:
     from vdscheck import pages
 
     return _print(pages.schema())
+
+
+def _command() -> tuple[str, ...]:
+    """The command as the report keeps it."""
+    from vdscheck.target import without_secrets
+
+    return ("vdscheck", *map(without_secrets, sys.argv[1:]))
 
 
 def _words(fail_on: list[FailOn] | None) -> tuple[str, ...]:

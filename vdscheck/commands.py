@@ -4,7 +4,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from enum import IntEnum
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 from vdscheck import __version__, codec, config, judge, measure, output, report, ruleset
 from vdscheck.catalogue import Catalogue, CatalogueError, ProbeEntry, load
 from vdscheck.children import now
-from vdscheck.model import Report, Run, Taken, TargetNote, UnavailableError, frozen
-from vdscheck.render.formats import FORMATS, Terminal, prepare, say
-from vdscheck.render.progress import progress
+from vdscheck.model import Reason, Report, Run, Taken, TargetNote, UnavailableError, frozen
+from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
+from vdscheck.render.progress import Progress, progress
 from vdscheck.target import Host, absolute, safe_text
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
@@ -57,10 +57,29 @@ class Asked:
     effort: str | None = None
     offline: bool | None = None
     root: str | None = None
+    disk: Sequence[str] = ()
+    redis: Sequence[str] = ()
+    duration_s: float | None = None
     quiet: bool | None = None
     verbose: bool | None = None
     no_color: bool | None = None
     command: Sequence[str] = ()
+
+
+@frozen
+class Instrument:
+    """An instrument that has a command of its own: the checks that it decides, and the probe that measures."""
+
+    checks: tuple[str, ...]
+    probe: str
+    duration_s: float = 10.0
+
+
+INSTRUMENTS = {
+    "disk": Instrument(("disk.*",), "disk.latency"),
+    "jitter": Instrument(("cpu.jitter", "cpu.steal"), "cpu.spin"),
+    "redis": Instrument(("redis.*",), "redis.latency"),
+}
 
 
 @frozen
@@ -99,6 +118,15 @@ class Settings:
         """Of quiet and verbose: as soon as the command line says one of them, the configuration says neither."""
         said = self.asked.quiet or self.asked.verbose
         return getattr(self.asked, name) if said else self.values.get(name)
+
+    @property
+    def subjects(self) -> dict[str, Any]:
+        """What the probes that measure one by one choose from: the options, and what plugins are told."""
+        chosen = dict(self.values.get("plugin", {}))
+        redis = self.asked.redis or list(filter(None, [os.environ.get("VDSCHECK_REDIS_URL")]))
+        for name, said in (("disk", self.asked.disk), ("redis", redis)):
+            chosen[name] = list(self.first(name, said, ()))
+        return chosen
 
     @property
     def terminal(self) -> Terminal:
@@ -142,37 +170,61 @@ def settle(asked: Asked) -> Settings:
     return Settings(asked, found.file, found.values, tuple(outputs))
 
 
-def run(asked: Asked, received: Sequence[int]) -> int:
-    """Examine a host and report."""
+def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = None) -> int:
+    """Examine a host and report; or, with one instrument alone, watch what it measures and report that."""
     began, started_at = time.monotonic(), now()
+    if instrument is not None:
+        asked = replace(asked, only=instrument.checks, effort="quick")
     settings = settle(asked)
     host = _host(asked.root)
     catalogue = load()
     profiles = list(settings.first("profile", asked.profile, ("web",)))
     rules = ruleset.build(catalogue, profiles, settings.overrides, __version__)
-    options = measure.Options(
-        effort=settings.effort,
-        offline=bool(settings.first("offline", asked.offline)),
-        settings=settings.values.get("plugin", {}),
-    )
-    observer = progress(sys.stderr)
+    run_id = report.new_run_id()
+
+    def made(measurements: Mapping[str, Taken], warnings: Sequence[str], *, complete: bool) -> Report:
+        duration_s = round(time.monotonic() - began, 3)
+        note = Run(run_id, started_at, duration_s, complete, tuple(map(safe_text, asked.command)))
+        target = report.target_note(measurements, safe_text(host.root))
+        return _report(settings, catalogue, rules, note, target, measurements, warnings)
+
+    observer = progress(sys.stderr) if instrument is None else _watching(settings, made)
     outcome = measure.measure(
         host,
         _probes(catalogue, rules),
-        options,
+        _options(settings, instrument),
         observer=observer,
         stopped=lambda: bool(received),
         meanwhile=lambda: prepare(name for name, _ in settings.outputs),
     )
     observer.close()
-    target = report.target_note(outcome.measurements, safe_text(host.root))
-    duration_s = round(time.monotonic() - began, 3)
-    run_note = Run(report.new_run_id(), started_at, duration_s, outcome.complete, tuple(map(safe_text, asked.command)))
-    warnings = list(outcome.warnings)
-    if settings.file:
-        warnings.insert(0, f"configuration: {safe_text(settings.file)}")
-    made = _report(settings, catalogue, rules, run_note, target, outcome.measurements, warnings)
-    return _deliver(made, settings, received, failed=outcome.failed)
+    warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
+    found = made(outcome.measurements, [*warnings, *outcome.warnings], complete=outcome.complete)
+    return _deliver(found, settings, received, instrument, failed=outcome.failed)
+
+
+def _options(settings: Settings, instrument: Instrument | None) -> measure.Options:
+    durations = {}
+    if instrument is not None:
+        asked_s = settings.asked.duration_s
+        durations[instrument.probe] = instrument.duration_s if asked_s is None else asked_s
+    return measure.Options(
+        effort=settings.effort,
+        offline=bool(settings.first("offline", settings.asked.offline)),
+        settings=settings.subjects,
+        durations_s=durations,
+    )
+
+
+def _watching(settings: Settings, made: Callable[..., Report]) -> Progress:
+    """What draws one instrument while it measures: by the same report and the same limits as at the end."""
+
+    def draw(measurements: Mapping[str, Taken], width: int, height: int) -> bytes:
+        so_far = made(measurements, (), complete=False)
+        measured = tuple(finding for finding in so_far.findings if finding.reason is not Reason.NOT_RUN)
+        return frame(replace(so_far, findings=measured), settings.terminal, width, height)
+
+    return progress(sys.stderr, draw=draw)
 
 
 def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
@@ -194,7 +246,7 @@ def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     profiles = list(settings.first("profile", asked.profile, saved.ruleset.profiles))
     rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__)
     made = _report(settings, catalogue, rules, saved.run, saved.target, saved.measurements, [])
-    return _deliver(made, settings, received)
+    return _deliver(made, settings, received, None)
 
 
 def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
@@ -276,10 +328,18 @@ def _report(
     return replace(made, gates=gates)
 
 
-def _deliver(made: Report, settings: Settings, received: Sequence[int], *, failed: bool = False) -> int:
+def _deliver(
+    made: Report,
+    settings: Settings,
+    received: Sequence[int],
+    instrument: Instrument | None,
+    *,
+    failed: bool = False,
+) -> int:
     """Write every output that was asked for; the exit code by the contract's precedence."""
     for name, file in settings.outputs:
-        content = FORMATS[name](made, Terminal(verbose=settings.terminal.verbose) if file else settings.terminal)
+        terminal = Terminal(verbose=settings.terminal.verbose) if file else settings.terminal
+        content = FORMATS[name](made, replace(terminal, instrument=instrument is not None))
         try:
             if file:
                 output.to_file(file, content)

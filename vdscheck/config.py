@@ -238,6 +238,8 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "quick": _flag,
     "thorough": _flag,
     "offline": _flag,
+    "disk": _words,
+    "redis": _words,
     "quiet": _flag,
     "verbose": _flag,
     "no-color": _flag,

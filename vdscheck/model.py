@@ -3,9 +3,9 @@
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Literal, TypedDict, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, TypedDict, TypeVar, cast, dataclass_transform
 
 SCHEMA_VERSION = 1
 
@@ -15,52 +15,89 @@ DROP_IN = "/etc/sysctl.d/90-vdscheck.conf"
 T = TypeVar("T")
 
 
-def _same(self: object, other: object) -> bool:
-    if type(other) is not type(self):
-        return NotImplemented  # type: ignore[no-any-return]
-    return all(getattr(self, name) == getattr(other, name) for name in self.__dataclass_fields__)  # type: ignore[attr-defined]
+class _Signature:
+    """How a class is called, for those who ask (help(), property-based tests): made when it is asked for."""
+
+    def __get__(self, _instance: object, owner: "type[_Frozen]") -> Any:  # noqa: ANN401 - inspect.Signature
+        from inspect import Parameter, Signature
+
+        kinds = {True: Parameter.KEYWORD_ONLY, False: Parameter.POSITIONAL_OR_KEYWORD}
+        parameters = []
+        for name, each in owner.__dataclass_fields__.items():
+            has_default = each.default is not MISSING or each.default_factory is not MISSING
+            default = ... if has_default else Parameter.empty
+            parameters.append(Parameter(name, kinds[bool(each.kw_only)], default=default, annotation=each.type))
+        return Signature(parameters)
 
 
-def _hash(self: object) -> int:
-    return hash(tuple(getattr(self, name) for name in self.__dataclass_fields__))  # type: ignore[attr-defined]
+class _Frozen:
+    """What all our dataclasses share: `@dataclass(frozen=True)` would compile it anew for each class.
 
+    That takes longer, for the hundred classes of a run, than all else that the run imports of ours.
+    """
 
-def _shown(self: object) -> str:
-    said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__)  # type: ignore[attr-defined]
-    return f"{type(self).__name__}({said})"
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    __signature__ = _Signature()
 
+    def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - of the types of the fields
+        fields = self.__dataclass_fields__
+        if given:
+            names = [name for name, each in fields.items() if not each.kw_only]
+            if len(given) > len(names) or not named.keys().isdisjoint(names[: len(given)]):
+                message = f"{type(self).__name__} takes {', '.join(names) or 'nothing by position'}, each once"
+                raise TypeError(message)
+            named.update(zip(names, given, strict=False))
+        for name, each in fields.items():
+            object.__setattr__(self, name, named.pop(name) if name in named else self._default(each))
+        if named:
+            message = f"{type(self).__name__} has no {', '.join(named)}"
+            raise TypeError(message)
+        self.__post_init__()
 
-def _set_once(self: object, name: str, content: object) -> None:
-    if hasattr(self, name):
-        message = f"cannot assign to field {name!r}"
+    def __post_init__(self) -> None:
+        """Whatever a class wants of its values."""
+
+    def _default(self, missing: Field[Any]) -> Any:  # noqa: ANN401
+        if missing.default is not MISSING:
+            return missing.default
+        if missing.default_factory is not MISSING:
+            return missing.default_factory()
+        message = f"{type(self).__name__} without its {missing.name}"
+        raise TypeError(message)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__dataclass_fields__)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in self.__dataclass_fields__))
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__)
+        return f"{type(self).__name__}({said})"
+
+    def __setattr__(self, name: str, content: object) -> None:
+        # Whoever makes one without calling it, as a decoder does, sets each field once.
+        if hasattr(self, name):
+            message = f"cannot assign to field {name!r}"
+            raise FrozenInstanceError(message)
+        object.__setattr__(self, name, content)
+
+    def __delattr__(self, name: str) -> None:
+        message = f"cannot delete field {name!r} of {type(self).__name__}"
         raise FrozenInstanceError(message)
-    object.__setattr__(self, name, content)
-
-
-def _keep(self: object, name: str) -> None:
-    message = f"cannot delete field {name!r} of {type(self).__name__}"
-    raise FrozenInstanceError(message)
 
 
 def _made(cls: type[T], *, kw_only: bool) -> type[T]:
-    """A frozen dataclass whose methods but for `__init__` are shared.
-
-    `@dataclass(frozen=True)` compiles six methods for each class, which for the hundred classes of a
-    run takes longer than all else that the run imports of ours.
-    """
-    shared = {
-        "__eq__": _same,
-        "__hash__": _hash,
-        "__repr__": _shown,
-        "__setattr__": _set_once,
-        "__delattr__": _keep,
-    }
-    own = {name for name in shared if name in cls.__dict__}
-    made = dataclass(repr=False, eq=False, slots=True, kw_only=kw_only)(cls)
-    for name, method in shared.items():
-        if name not in own:
-            setattr(made, name, method)
-    return made
+    """The class as a frozen dataclass with slots, with the methods that all share."""
+    own = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+    bases = tuple(base for base in cls.__bases__ if base is not object)
+    if not issubclass(cls, _Frozen):
+        bases = (_Frozen, *bases)
+    based = cast("type[T]", type(cls.__name__, bases, own | {"__qualname__": cls.__qualname__}))
+    return dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(based)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

@@ -22,7 +22,7 @@ from vdscheck.model import (
     not_applicable,
     unmeasured,
 )
-from vdscheck.stats import Estimate, exact, percentile, proportion
+from vdscheck.stats import Distribution, Estimate, Recorder, exact, percentile, proportion
 from vdscheck.target import Host
 from vdscheck.threshold import AtLeast, AtMost, OneOf, absent_judgement, spoken, with_unit
 
@@ -33,6 +33,7 @@ __all__ = [
     "ByHand",
     "Check",
     "Confidence",
+    "Distribution",
     "Estimate",
     "Evidence",
     "Expected",
@@ -44,6 +45,7 @@ __all__ = [
     "Probe",
     "ProfileFile",
     "Reason",
+    "Recorder",
     "SetSysctl",
     "Severity",
     "UnavailableError",
@@ -53,6 +55,7 @@ __all__ = [
     "check",
     "evidence",
     "exact",
+    "frozen",
     "measurement",
     "not_applicable",
     "percentile",

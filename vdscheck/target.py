@@ -4,6 +4,7 @@ import errno
 import fnmatch
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,15 @@ def absolute(path: str) -> str:
     except FileNotFoundError as error:
         why = f"{safe_text(path)}: the current folder is gone; name the path from / on"
         raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+
+
+def without_secrets(text: str) -> str:
+    """Text in which the passwords of addresses are `***`.
+
+    A password may hold any character, also an unescaped `@` or `/`: all up to the last `@` is it.
+    """
+    text = re.sub(r"(://[^:@/\s]*):.*@", r"\1:***@", text)
+    return re.sub(r"([?&](?:password|passwd|secret|token)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 @frozen

@@ -1,7 +1,7 @@
 """Thresholds: the one place where an estimate meets a limit."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from vdscheck.model import (
@@ -15,6 +15,8 @@ from vdscheck.model import (
     Reason,
     SetSysctl,
     Verdict,
+    frozen,
+    named,
 )
 from vdscheck.stats import Estimate, exact
 
@@ -46,7 +48,7 @@ def authority(source: str) -> str:
     return source.partition(":")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named
 class _Limit:
     """What AtMost and AtLeast share; `_sign` turns "at least" into "at most"."""
 
@@ -188,7 +190,7 @@ class AtLeast(_Limit):
     _sign = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named
 class OneOf:
     """A value that must be one of a few."""
 
@@ -257,7 +259,7 @@ class OneOf:
 Threshold = AtMost | AtLeast | OneOf
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Conflict:
     """Two chosen profiles that cannot both be satisfied."""
 

@@ -7,7 +7,7 @@ _SCALES = (
     {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
     | {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40, "bytes": 1.0, "byte": 1.0},
 )
-_AMOUNT = re.compile(r"\s*([+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([^\s0-9].*?)?\s*")
+_AMOUNT = r"\s*([+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([^\s0-9].*?)?\s*"
 
 
 class UnitError(ValueError):
@@ -19,7 +19,7 @@ def amount(text: str, unit: str) -> float:
 
     Raises UnitError where the unit is missing, or is of another kind.
     """
-    found = _AMOUNT.fullmatch(text)
+    found = re.fullmatch(_AMOUNT, text)
     if not found:
         message = f'{text!r} is not an amount: write a number and its unit, as "10 {unit}"'
         raise UnitError(message)

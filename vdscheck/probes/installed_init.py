@@ -15,7 +15,7 @@ PROCPS_LINKS = "/etc/rc[S2].d/S*procps"
 
 SYSTEMD, PROCPS, NONE = "systemd-sysctl", "procps", "none"
 
-_LIBRARY = re.compile(r"libsystemd-shared-([0-9]{2,4})\b")
+_LIBRARY = r"libsystemd-shared-([0-9]{2,4})\b"
 _LIBRARIES = (
     "/usr/lib/systemd/libsystemd-shared-*.so",
     "/usr/lib/*/systemd/libsystemd-shared-*.so",
@@ -97,7 +97,7 @@ def _systemd_sysctl(host: Host, units: Units) -> tuple[str, list[str]]:
 
 def systemd_version(host: Host) -> int | None:
     """The version of the systemd on disk, from the name of its library."""
-    found = [_LIBRARY.search(path) for pattern in _LIBRARIES for path in host.glob(pattern)]
+    found = [re.search(_LIBRARY, path) for pattern in _LIBRARIES for path in host.glob(pattern)]
     return max((int(each[1]) for each in found if each), default=None)
 
 

@@ -13,7 +13,7 @@ SINCE_KERNEL = (5, 8)
 """Documentation/admin-guide/kernel-parameters.txt, sysctl.*=: do_sysctl_args in fs/proc/proc_sysctl.c."""
 GRUB_LIMIT_BYTES = 4 * 1024 * 1024
 
-_PREFIX = re.compile(r"sysctl[./](.+)", re.DOTALL)
+_PREFIX = r"(?s)sysctl[./](.+)"
 
 
 @frozen
@@ -78,7 +78,7 @@ def parsed(text: str, where: str) -> CommandLine:
     init: str | None = None
     masked: set[str] = set()
     for name, value in _parameters(text):
-        found = _PREFIX.fullmatch(name)
+        found = re.fullmatch(_PREFIX, name)
         if found and value:
             settings.append((found[1].replace(".", "/"), value))
         if name.replace("-", "_") in {"modules_load", "rd.modules_load"}:

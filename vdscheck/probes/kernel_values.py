@@ -4,7 +4,7 @@ import re
 
 from vdscheck.model import frozen
 
-_NUMBER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
+_NUMBER = r"(?a)(-?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)"
 _LONGEST_NUMBER = 21
 """TMPBUFLEN in kernel/sysctl.c, less one."""
 _LAST_PORT = 65535
@@ -68,7 +68,7 @@ def as_the_kernel_takes_it(key: str, text: str, before: str | None) -> str | Non
 
 def _number(word: str) -> int | None:
     """Decimal, 0x hexadecimal or 0 octal: proc_get_long and simple_strtoul with base 0."""
-    found = _NUMBER.fullmatch(word)
+    found = re.fullmatch(_NUMBER, word)
     if not found or len(word) > _LONGEST_NUMBER:
         return None
     digits = found[2].lower()

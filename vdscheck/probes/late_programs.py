@@ -185,12 +185,12 @@ def _cloud_init(host: Host, units: Units) -> Iterator[LateWriter]:
     user_data = "/var/lib/cloud/instance/user-data.txt"
     for path in ("/etc/cloud/cloud.cfg", *host.glob("/etc/cloud/cloud.cfg.d/*.cfg"), user_data):
         for section, text in _yaml_sections(_text(host, path)):
-            if section in {"bootcmd", "runcmd"} and CALLS.search(text):
+            if section in {"bootcmd", "runcmd"} and re.search(CALLS, text):
                 found = settings_of(re.sub(r"^(\s*-\s*)(.*)$", _shell_of_yaml, text, flags=re.MULTILINE))
                 yield _writer(f"cloud-init ({section})", path, found, enabled=runs and section == "bootcmd")
     for path in host.glob("/var/lib/cloud/scripts/per-boot/*"):
         text = _text(host, path)
-        if CALLS.search(text):
+        if re.search(CALLS, text):
             yield _writer("cloud-init (per-boot)", path, settings_of(text), enabled=runs)
 
 

@@ -31,9 +31,9 @@ SPARED_RULES = "99-systemd.rules"
 _RULES = ("/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
 _TMPFILES = ("/etc/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 _MODPROBE = ("/etc/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
-_OWN_PROGRAMS = re.compile(r"[-@:+!|]*(/(?:usr/local|opt|etc|root|srv|home|var)/[^\s;'\"]+)")
-_SYSTEMD_SYSCTL = re.compile(r"systemd-sysctl\b(.*)")
-_PREFIX = re.compile(r"--prefix[= ]([\w./*-]+)")
+_OWN_PROGRAMS = r"[-@:+!|]*(/(?:usr/local|opt|etc|root|srv|home|var)/[^\s;'\"]+)"
+_SYSTEMD_SYSCTL = r"systemd-sysctl\b(.*)"
+_PREFIX = r"--prefix[= ]([\w./*-]+)"
 
 
 @frozen
@@ -79,7 +79,7 @@ class _Look:
             if name in SPARED_UNITS or path is None:
                 continue
             lines = self.units.commands(name)
-            texts = [self._text(program) for line in lines for program in _OWN_PROGRAMS.findall(line)]
+            texts = [self._text(program) for line in lines for program in re.findall(_OWN_PROGRAMS, line)]
             scripts = [text for text in texts if text.startswith("#!")]
             yield from self._writer(name, path, "\n".join([*lines, *scripts]), enabled=self.units.is_enabled(name))
 
@@ -137,7 +137,7 @@ class _Look:
 
     def _writer(self, name: str, path: str, text: str, *, enabled: bool) -> Iterator[LateWriter]:
         said = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-        if CALLS.search(said):
+        if re.search(CALLS, said):
             yield from self._made(name, path, settings_of(said) | self._applied_again(said), said, enabled=enabled)
 
     def _made(self, name: str, path: str, found: Settings, text: str, *, enabled: bool = True) -> Iterator[LateWriter]:
@@ -149,15 +149,15 @@ class _Look:
     def _applied_again(self, text: str) -> Settings:
         """What the files of sysctl.d say, where a text has them applied again."""
         found: Settings = {}
-        for call in _SYSTEMD_SYSCTL.finditer(text):
-            prefixes = [prefix.replace(".", "/").strip("/") for prefix in _PREFIX.findall(call[1])]
+        for call in re.finditer(_SYSTEMD_SYSCTL, text):
+            prefixes = [prefix.replace(".", "/").strip("/") for prefix in re.findall(_PREFIX, call[1])]
             for key, value in self.again.systemd.items():
                 path = key.replace(".", "/")
                 if not prefixes or any(path == each or path.startswith(f"{each}/") for each in prefixes):
                     found[key] = value
-        if ALL_FILES.search(text):
+        if re.search(ALL_FILES, text):
             found |= self.again.procps
-        for call in ONE_FILE.finditer(text):
+        for call in re.finditer(ONE_FILE, text):
             found |= self._of_file(call[1] or procps.LAST_FILE)
         return found
 

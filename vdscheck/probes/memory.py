@@ -35,7 +35,7 @@ def amounts(host: Host) -> Memory:
 
 
 def _virtual_memory() -> dict[str, Any]:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     found = _written_by_a_kernel(psutil.virtual_memory)
     return {"total": found.total, "available": found.available}

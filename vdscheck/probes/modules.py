@@ -11,15 +11,15 @@ LISTS = ("/etc/modules", "/etc/initramfs-tools/modules")
 INDEX_LIMIT_BYTES = 4 * 1024 * 1024
 
 OWNER_OF_KEY = (
-    (re.compile(r"net/(?:netfilter/)?nf_conntrack_\w+"), "nf_conntrack"),
-    (re.compile(r"net/bridge/.+"), "br_netfilter"),
+    (r"net/(?:netfilter/)?nf_conntrack_\w+", "nf_conntrack"),
+    (r"net/bridge/.+", "br_netfilter"),
 )
 """The module that makes a key."""
 
 
 def module_of(key: str) -> str | None:
     """The module without which a key, as a path below /proc/sys, does not exist."""
-    return next((module for pattern, module in OWNER_OF_KEY if pattern.fullmatch(key)), None)
+    return next((module for pattern, module in OWNER_OF_KEY if re.fullmatch(pattern, key)), None)
 
 
 def is_early(host: Host, module: str, release: str | None, also: tuple[str, ...]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from vdscheck.model import frozen
 from vdscheck.plugin import Host
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
+_OCTAL = r"\\([0-7]{3})"
 _FIELDS = 10
 """Fixed fields of a line: six before the optional ones, the separator, three after it."""
 
@@ -62,7 +62,7 @@ def _mount(words: list[str]) -> Mount | None:
 
 def _plain(word: str) -> str:
     """Blank, tab, newline and backslash are written in octal."""
-    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), word)
+    return re.sub(_OCTAL, lambda found: chr(int(found[1], 8)), word)
 
 
 def holder(found: Iterable[Mount], path: str) -> Mount | None:

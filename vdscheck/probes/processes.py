@@ -13,15 +13,15 @@ LOOK_LIMIT_S = 1.0
 COMM_LIMIT = 64
 """A name has at most 15 bytes (TASK_COMM_LEN), and safe_text may write each as four."""
 
-_NUMBER = re.compile("[0-9]{1,19}", re.ASCII)
-_OPEN_FILES = re.compile(r"^Max open files[ ]+([0-9]{1,19})[ ]", re.MULTILINE | re.ASCII)
-_SOCKET = re.compile(r"socket:\[([0-9]{1,19})\]", re.ASCII)
+_NUMBER = "(?a)[0-9]{1,19}"
+_OPEN_FILES = r"(?ma)^Max open files[ ]+([0-9]{1,19})[ ]"
+_SOCKET = r"(?a)socket:\[([0-9]{1,19})\]"
 
 
 def processes(host: Host) -> list[str]:
     """The processes that may be seen, the oldest numbers first."""
     try:
-        return sorted((name for name in host.names("/proc") if _NUMBER.fullmatch(name)), key=int)
+        return sorted((name for name in host.names("/proc") if re.fullmatch(_NUMBER, name)), key=int)
     except UnavailableError:
         return []
 
@@ -56,7 +56,7 @@ def socket_owners(host: Host, inodes: Collection[int]) -> dict[int, str]:
         if not wanted or time.monotonic() > ends_at:
             break
         try:
-            links = [_SOCKET.fullmatch(target) for _, target in descriptors(host, pid, ends_at)]
+            links = [re.fullmatch(_SOCKET, target) for _, target in descriptors(host, pid, ends_at)]
         except UnavailableError:
             continue
         held = wanted & {int(link[1]) for link in links if link}
@@ -85,7 +85,7 @@ class _Service:
 def file_handles(host: Host) -> FileHandles:
     """Reads /proc/sys/fs/file-nr, and limits and open files of the services in /proc/PID."""
     words = host.read("/proc/sys/fs/file-nr").split()
-    if len(words) != 3 or not all(_NUMBER.fullmatch(word) for word in words):  # noqa: PLR2004
+    if len(words) != 3 or not all(re.fullmatch(_NUMBER, word) for word in words):  # noqa: PLR2004
         raise UnavailableError(unmeasured(Reason.ERROR, "/proc/sys/fs/file-nr does not hold three numbers"))
     found = list(_services(host))
     lowest = min(found, key=lambda service: service.limit, default=None)
@@ -112,7 +112,7 @@ def _services(host: Host) -> Iterator[_Service]:
             # The name, in parentheses, may hold anything; the parent is the second word behind it.
             if host.read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1:2] != ["1"]:
                 continue
-            limit = _OPEN_FILES.search(host.read(f"/proc/{pid}/limits"))
+            limit = re.search(_OPEN_FILES, host.read(f"/proc/{pid}/limits"))
         except UnavailableError:
             continue
         called = name(host, pid)
@@ -130,7 +130,7 @@ def _count(host: Host, pid: str) -> int | None:
 # inotify
 
 
-@probe("kernel.inotify", deadline_s=3.0, live=True)
+@probe("kernel.inotify", live=True)
 def inotify(host: Host) -> InotifyUse:
     """Counts inotify instances and watches in /proc/PID/fdinfo of the processes that may be seen."""
     instances, unseen = 0, 0

@@ -12,22 +12,22 @@ OTHER_NAMES = {
     "net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward",
     "net.nf_conntrack_max": "net.netfilter.nf_conntrack_max",
 }
-CALLS = re.compile(r"\bsysctl\b|/proc/sys/")
-ALL_FILES = re.compile(r"(?:^|[\s'\"=;&|(/])sysctl\b[^;&|]*\s--system\b")
-ONE_FILE = re.compile(r"(?:^|[\s'\"=;&|(/])sysctl\b[^;&|]*\s(?:-[a-z]*[pf]|--load)(?:\s+|=)?([^\s;&|'\"]+)?")
+CALLS = r"\bsysctl\b|/proc/sys/"
+ALL_FILES = r"(?:^|[\s'\"=;&|(/])sysctl\b[^;&|]*\s--system\b"
+ONE_FILE = r"(?:^|[\s'\"=;&|(/])sysctl\b[^;&|]*\s(?:-[a-z]*[pf]|--load)(?:\s+|=)?([^\s;&|'\"]+)?"
 WORD_LIMIT = 4096
 
 _OPERATORS = frozenset((";", "&&", "||", "|", "&", "(", ")", "{", "}"))
-_KEY = re.compile(r"-?([A-Za-z_][\w-]*(?:[./][\w*-]+)+)\s*=\s*(.*)", re.DOTALL)
-_PROC = re.compile(r"/proc/sys/([\w./*-]+)")
-_UDEV = re.compile(r"SYSCTL\{([^}]+)\}\s*=\s*\"([^\"]*)\"")
+_KEY = r"(?s)-?([A-Za-z_][\w-]*(?:[./][\w*-]+)+)\s*=\s*(.*)"
+_PROC = r"/proc/sys/([\w./*-]+)"
+_UDEV = r"SYSCTL\{([^}]+)\}\s*=\s*\"([^\"]*)\""
 
 
 def settings_of(text: str) -> Settings:
     """The judged settings that lines of shell write; a later line wins."""
     found: Settings = {}
     for line in re.sub(r"\\\n", " ", text).splitlines():
-        if CALLS.search(line) and not line.lstrip().startswith(("#", ";", "//")):
+        if re.search(CALLS, line) and not line.lstrip().startswith(("#", ";", "//")):
             found.update(_of_line(line))
     return found
 
@@ -37,7 +37,7 @@ def udev_settings(text: str) -> Settings:
     found: Settings = {}
     for line in re.sub(r"\\\n", " ", text).splitlines():
         if not line.lstrip().startswith("#"):
-            for key, value in _UDEV.findall(line):
+            for key, value in re.findall(_UDEV, line):
                 _add(found, key, value)
             if "RUN" in line:
                 found.update(settings_of(line.replace('"', " ; ")))
@@ -54,7 +54,7 @@ def judged(key: str) -> str | None:
 def _of_line(line: str) -> Settings:
     found: Settings = {}
     for command in _commands(line):
-        if any("sysctl" in word and CALLS.search(word) and " " in word for word in command):
+        if any("sysctl" in word and re.search(CALLS, word) and " " in word for word in command):
             for word in command:
                 found.update(settings_of(word))
         elif any(word.rpartition("/")[2] == "sysctl" for word in command):
@@ -69,7 +69,7 @@ def _of_sysctl(command: list[str], found: Settings) -> None:
     start = next(place for place, word in enumerate(command) if word.rpartition("/")[2] == "sysctl")
     rest = re.sub(r"\s+=\s+", "=", "\0".join(command[start + 1 :]).replace("\0=\0", "="))
     for word in rest.split("\0"):
-        pair = _KEY.fullmatch(word)
+        pair = re.fullmatch(_KEY, word)
         if pair:
             _add(found, pair[1], pair[2].strip("'\""))
 
@@ -78,7 +78,7 @@ def _of_redirection(command: list[str], found: Settings) -> None:
     """`echo VALUE > /proc/sys/KEY`, or with tee."""
     text = " ".join(command)
     for target in re.findall(r"(?:>|\btee\b(?:\s+-\S+)*)\s*(/proc/sys/\S+)", text):
-        key = _PROC.match(target)
+        key = re.match(_PROC, target)
         said = re.search(r"\b(?:echo|printf)\s+(?:-\w+\s+)?(.*?)\s*(?:>|\|)", text)
         if key:
             _add(found, key[1], said[1].strip("'\"").removesuffix("\\n") if said else "$")

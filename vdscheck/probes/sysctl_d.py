@@ -25,7 +25,7 @@ _NAME_MAX = 255
 _WHITESPACE = b" \t\n\r"
 _COMMENTS = b"#;"
 # Each may stand once in the end of a line, a NUL only last: read_line_full in systemd's src/basic/fileio.c.
-_END_OF_LINE = re.compile(rb"(?:\n\r?|\r\n?)\0?|\0")
+_END_OF_LINE = rb"(?:\n\r?|\r\n?)\0?|\0"
 
 
 @frozen
@@ -211,7 +211,7 @@ def parse(files: Sequence[SettingsFile], version: int | None) -> tuple[list[Line
 def _lines(content: bytes) -> Iterator[tuple[int, bytes | None]]:
     """The lines with their numbers; None for one that is too long, where reading ends."""
     start, number = 0, 1
-    for end in _END_OF_LINE.finditer(content):
+    for end in re.finditer(_END_OF_LINE, content):
         line = content[start : end.start()]
         yield number, line if len(line) < LINE_LIMIT_BYTES else None
         start = end.end()

@@ -14,7 +14,7 @@ UNIT_FOLDERS = (
 STARTERS = (".timer", ".socket", ".path")
 """Units that start the service of their name."""
 
-_COMMAND = re.compile(r"^\s*Exec(?:Start|StartPre|StartPost)\s*=(.*)$")
+_COMMAND = r"^\s*Exec(?:Start|StartPre|StartPost)\s*=(.*)$"
 
 
 class Units:
@@ -73,7 +73,7 @@ class Units:
         found: list[str] = []
         for each in (*([path] if path else ()), *self.drop_ins(name)):
             for line in re.sub(r"\\\n", " ", _text(self._host, each)).splitlines():
-                command = _COMMAND.match(line)
+                command = re.match(_COMMAND, line)
                 if command:
                     found = [*found, command[1].strip()] if command[1].strip() else []
         return tuple(found)

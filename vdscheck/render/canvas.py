@@ -22,7 +22,7 @@ MEASURE = 104
 """The longest line that an eye finds its way back from."""
 COMMAND_LIMIT = 1000
 
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|(?:[mun]?s|[KMGT]?i?B|CPUs?|h)\b)")
+_BEFORE_UNIT = r"(?<=\d) (?=%|(?:[mun]?s|[KMGT]?i?B|CPUs?|h)\b)"
 _GLUE = "_"
 """Stands for the space between a number and its unit while lines are broken."""
 
@@ -144,7 +144,7 @@ class Canvas:
 
     def _wrapped(self, text: "Text", width: int) -> "list[Text]":
         """The lines of a text; a number keeps its unit, and no line is empty."""
-        lines = text.divide(_breaks(_BEFORE_UNIT.sub(_GLUE, text.plain), width))
+        lines = text.divide(_breaks(re.sub(_BEFORE_UNIT, _GLUE, text.plain), width))
         for line in lines:
             line.rstrip()
         return [line for line in lines if line.plain]

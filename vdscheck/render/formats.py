@@ -21,6 +21,8 @@ class Terminal:
     utf8: bool = True
     verbose: bool = False
     quiet: bool = False
+    instrument: bool = False
+    """Whether one instrument is shown alone."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str], *, no_color: bool, verbose: bool, quiet: bool) -> "Terminal":
@@ -56,7 +58,18 @@ def prepare(names: Iterable[str]) -> None:
         import vdscheck.render.terminal  # noqa: F401
 
 
+def frame(report: Report, terminal: Terminal, width: int, height: int) -> bytes:
+    """One instrument as it stands, for a terminal of that size."""
+    from vdscheck.render.instrument import instrument
+
+    return instrument(report, width=width, colour=terminal.colour, utf8=terminal.utf8, height=height)
+
+
 def _text(report: Report, terminal: Terminal) -> bytes:
+    if terminal.instrument:
+        from vdscheck.render.instrument import instrument
+
+        return instrument(report, width=terminal.width, colour=terminal.colour, utf8=terminal.utf8)
     from vdscheck.render.terminal import terminal as drawn
 
     return drawn(

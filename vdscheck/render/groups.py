@@ -9,7 +9,7 @@ from vdscheck.model import Finding, Reason, Verdict, frozen
 WRONG = (Verdict.FAIL, Verdict.WARN)
 _SHORTEST_SUBJECT = 3
 """A shorter subject may stand in a sentence by chance."""
-_NUMBER = re.compile(r"(?<![\w.])\d(?:[\d.,]*\d)?(?!\w)")
+_NUMBER = r"(?<![\w.])\d(?:[\d.,]*\d)?(?!\w)"
 
 
 @frozen
@@ -85,7 +85,7 @@ def _merged(groups: Iterable[Alike]) -> list[Alike]:
     found: dict[tuple[str, Reason | None, str], list[Alike]] = {}
     for group in groups:
         ids = {finding.id for finding in group.findings}
-        shape = _NUMBER.sub("…", group.sentence) if len(ids) == 1 else group.sentence
+        shape = re.sub(_NUMBER, "…", group.sentence) if len(ids) == 1 else group.sentence
         found.setdefault((min(ids), group.reason, shape), []).append(group)
     return [
         same[0]

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
+from vdscheck.model import Taken
+from vdscheck.render.live import Drawing, Live
 from vdscheck.render.safe import harmless, to_ascii
 
 QUIET_S = 0.3
@@ -19,6 +21,9 @@ class Progress(Protocol):
     def started(self, probe_id: str) -> None:
         """A probe has begun."""
 
+    def measured(self, key: str, taken: Taken, /) -> None:
+        """A probe has measured."""
+
     def finished(self, probe_id: str) -> None:
         """A probe has ended."""
 
@@ -31,6 +36,9 @@ class Progress(Protocol):
 
 class _Silent:
     def started(self, probe_id: str) -> None:
+        """Say nothing."""
+
+    def measured(self, key: str, taken: Taken, /) -> None:
         """Say nothing."""
 
     def finished(self, probe_id: str) -> None:
@@ -55,6 +63,9 @@ class _Line:
 
     def started(self, probe_id: str) -> None:
         self._running[probe_id] = None
+        self.tick()
+
+    def measured(self, _key: str, _taken: Taken, /) -> None:
         self.tick()
 
     def finished(self, probe_id: str) -> None:
@@ -89,14 +100,19 @@ class _Line:
             return
 
 
-def progress(stream: TextIO | None, clock: Callable[[], float] = time.monotonic) -> Progress:
-    """A line on a terminal that can be drawn on; silence elsewhere."""
+def progress(
+    stream: TextIO | None, clock: Callable[[], float] = time.monotonic, draw: Drawing | None = None
+) -> Progress:
+    """A line, or what `draw` draws, on a terminal that can be drawn on; silence elsewhere."""
     try:
         if stream is None or not stream.isatty() or os.environ.get("TERM", "dumb") == "dumb":
             return _Silent()
         descriptor = stream.fileno()
     except (OSError, ValueError):
         return _Silent()
+
+    if draw is not None:
+        return Live(stream, draw, clock)
 
     def width() -> int:
         try:

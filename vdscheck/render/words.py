@@ -18,7 +18,6 @@ _KINDS = {
     "openvz": "OpenVZ container",
     "podman": "Podman container",
     "kubernetes": "Kubernetes pod",
-    "unknown": "container",
     "systemd-nspawn": "nspawn container",
 }
 _KIB = 1024

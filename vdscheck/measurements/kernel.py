@@ -1,0 +1,183 @@
+"""What is measured of the kernel: its settings, now and after the next boot, and what shows that they matter."""
+
+from typing import Literal
+
+from vdscheck.model import Absent, measurement
+
+KERNEL_KEYS = (
+    "fs.file-max",
+    "fs.inotify.max_user_instances",
+    "fs.inotify.max_user_watches",
+    "fs.nr_open",
+    "net.core.somaxconn",
+    "net.ipv4.conf.all.rp_filter",
+    "net.ipv4.conf.default.rp_filter",
+    "net.ipv4.ip_forward",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_max_syn_backlog",
+    "net.ipv4.tcp_slow_start_after_idle",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_timestamps",
+    "net.ipv4.tcp_tw_reuse",
+    "net.netfilter.nf_conntrack_max",
+    "vm.max_map_count",
+    "vm.overcommit_memory",
+    "vm.swappiness",
+)
+"""The kernel settings that are read: those that a check judges, and those that it needs beside them."""
+
+
+@measurement
+class KernelOwner:
+    """Whose kernel this is, by facts that root and an ordinary user see alike.
+
+    From the mount options of /proc/sys in /proc/self/mountinfo, the name of PID 2, /proc/self/uid_map
+    and the inode numbers of the initial pid and user namespaces.
+    """
+
+    ours: bool
+    writable: bool
+    """Whether /proc/sys is mounted read-write."""
+    clues: tuple[str, ...]
+    """The facts that decided, each a short sentence."""
+
+
+@measurement
+class Sysctls:
+    """Kernel settings now, as /proc/sys gives them."""
+
+    values: dict[str, str]
+    """Fields separated by one blank."""
+    missing: dict[str, Absent]
+    """The keys that could not be read: no such key on this kernel, not namespaced, no permission."""
+
+
+@measurement
+class LateWriter:
+    """Something on disk that sets kernel settings after systemd-sysctl has run."""
+
+    name: str
+    """What it is: tuned, docker, cloud-init, a unit's name."""
+    file: str
+    keys: tuple[str, ...]
+    """The keys that it was seen to set; empty where that cannot be read from disk."""
+    values: dict[str, str]
+    """What it sets them to, where that can be read."""
+    enabled: bool
+
+
+@measurement
+class KeyAtBoot:
+    """One kernel setting after the next boot."""
+
+    value: str | None
+    """None where nobody sets it and the kernel's default is not known."""
+    origin: Literal["file", "kernel-command-line", "default", "unknown"]
+    where: str
+    """What decides: `/etc/sysctl.d/99-x.conf:3`, `kernel command line`, the source of a default."""
+    overridden: tuple[str, ...]
+    """Lines that also set it and do not win, as `FILE:LINE = VALUE`."""
+    procps_value: str | None
+    """What procps' `sysctl --system` would leave instead, where that differs."""
+    needs_module: str | None
+    """The module without which the key does not exist, where it does not exist yet."""
+
+
+@measurement
+class BootTruth:
+    """What the kernel settings will be after the next boot, as the installed init will set them."""
+
+    init: str
+    """What applies them: `systemd-sysctl`, `procps`, or `none`."""
+    keys: dict[str, KeyAtBoot]
+    late_writers: tuple[LateWriter, ...]
+    problems: tuple[str, ...]
+    """Files that could not be read, lines that the init will refuse, as `FILE:LINE: why`."""
+
+
+@measurement
+class TcpCounters:
+    """Counters of TCP since boot (/proc/net/netstat, /proc/net/snmp, /proc/net/sockstat)."""
+
+    listen_overflows: int
+    listen_drops: int
+    req_q_full_do_cookies: int
+    req_q_full_drop: int
+    syncookies_sent: int
+    syncookies_failed: int
+    time_wait: int
+    """Sockets in TIME_WAIT now."""
+    active_opens: int
+
+
+@measurement
+class Listener:
+    """A listening TCP socket, with the accept-queue limit that its service asked for and got."""
+
+    address: str
+    port: int
+    backlog: int
+    waiting: int
+    owner: str | None
+    """The process, where it may be seen."""
+
+
+@measurement
+class Listeners:
+    """All listening TCP sockets of this network namespace, asked over netlink (sock_diag)."""
+
+    sockets: tuple[Listener, ...]
+    local_ports_in_use: int | None
+    """Distinct local ports of TCP sockets in any state; None where there were too many to count in time."""
+
+
+@measurement
+class FileHandles:
+    """Open files of the whole system (/proc/sys/fs/file-nr), and the tightest limit of a service."""
+
+    allocated: int
+    maximum: int
+    lowest_service_limit: int | None
+    """The lowest soft RLIMIT_NOFILE among the services; None where none may be seen."""
+    lowest_service: str | None
+    fullest_service: str | None
+    """The service that is nearest to its own limit; None where the open files of none may be counted."""
+    fullest_service_open: int | None
+    fullest_service_limit: int | None
+
+
+@measurement
+class SwapSpace:
+    """Swap now, and what came back from it since boot (/proc/meminfo, /proc/vmstat)."""
+
+    total_bytes: int
+    used_bytes: int
+    pages_in_since_boot: int
+    pages_out_since_boot: int
+
+
+@measurement
+class HugePages:
+    """The mode of transparent huge pages: always, madvise or never."""
+
+    enabled: str
+    defrag: str | None
+
+
+@measurement
+class Conntrack:
+    """Connection tracking of this network namespace."""
+
+    count: int
+    maximum: int
+
+
+@measurement
+class InotifyUse:
+    """inotify instances and watches in use, of the processes that may be seen (/proc/PID/fdinfo)."""
+
+    instances: int
+    watches: int
+    most_watches_of_a_user: int
+    processes_unseen: int
