@@ -21,7 +21,7 @@ from vdscheck.plugin import (
     unmeasured,
 )
 
-from .settings import ASK, RULES, Limit, Rule, best, fields, number, passes, proposal, unreadable
+from .settings import ASK, RULES, Limit, Rule, best, fields, number, passes, proposal, set_by_nobody, unreadable
 
 DROP_IN_NAME = "90-vdscheck.conf"
 """The file below /etc/sysctl.d that fixes are written to; what comes after it by name overrides it."""
@@ -106,7 +106,7 @@ def _judged(rule: Rule, limit: Limit, kernel: Sysctls, boot: BootTruth) -> Judge
         return unmeasured(Reason.UNSUPPORTED, why)
     if at_boot is None or after is None:
         why = (
-            f"{key} is {now} now; nobody sets it on disk, and the default of this kernel is not known: "
+            f"{key} is {now} now; {set_by_nobody('it', at_boot)}, and the default of this kernel is not known: "
             "a line in a file of /etc/sysctl.d would settle it"
         )
         return unmeasured(Reason.UNSUPPORTED, why)
@@ -162,7 +162,7 @@ def _cause(found: _Difference) -> str:
     if found.writer is not None:
         return f"{found.writer.name} sets it after the boot ({found.writer.file})"
     if at_boot.origin == "default":
-        return f"set now, lost at reboot; nobody sets it on disk: {at_boot.where}"
+        return f"set now, lost at reboot; {set_by_nobody('it', at_boot)}: {at_boot.where}"
     loser = next((line for line in at_boot.overridden if _says(line, found.now)), None)
     if loser is not None:
         return f"{loser.partition(' = ')[0]} is overridden by {at_boot.where}"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 
-from vdscheck.measurements import BootTruth, KernelOwner, Sysctls
+from vdscheck.measurements import BootTruth, KernelOwner, KeyAtBoot, Sysctls
 from vdscheck.plugin import (
     Absent,
     AtLeast,
@@ -209,6 +209,13 @@ class Setting:
         return f"{said}, {limit.phrase()}{reason}"
 
 
+def set_by_nobody(key: str, at_boot: KeyAtBoot | None) -> str:
+    """What the disk says of a key that has its default after the next boot."""
+    if at_boot is not None and at_boot.overridden:
+        return f"{at_boot.overridden[0]} is on disk, and nothing applies it at boot"
+    return f"nobody sets {key} on disk"
+
+
 def unreadable(key: str, text: str) -> Absent:
     """The absence of a value that has a text, and not one of its key."""
     return unmeasured(Reason.ERROR, f"{key} is {text[:60]!r}, which is not what this key holds")
@@ -229,7 +236,8 @@ def setting(key: str, owner: KernelOwner | Absent, kernel: Sysctls, boot: BootTr
     if missing.reason is not Reason.NOT_RUN or isinstance(boot, Absent):
         return missing
     if at_boot is None or later is None:
-        return unmeasured(Reason.NOT_RUN, f"nobody sets {key} on disk, and the default of this kernel is not known")
+        why = f"{set_by_nobody(key, at_boot)}, and the default of this kernel is not known"
+        return unmeasured(Reason.NOT_RUN, why)
     return Setting(rule, later, rule.take(later), later, Evidence("decided_by", at_boot.where, None, boot.init))
 
 

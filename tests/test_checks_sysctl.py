@@ -845,3 +845,16 @@ def test_a_value_that_is_none_of_its_key_is_not_compared_with_the_one_after_the_
     judged = absent_judgement(found) if isinstance(found, Absent) else found
     assert (judged.verdict, judged.reason) == (UNKNOWN, Reason.ERROR)
     assert "which is not what this key holds" in judged.summary
+
+
+@pytest.mark.parametrize("default", [None, "4096"])
+def test_a_line_that_nothing_applies_is_not_told_as_nobody_setting_the_key(bench: Bench, default: str | None) -> None:
+    line = at_boot(default, "the kernel's default", "/etc/sysctl.d/10-a.conf:1 = 128")
+    said = "/etc/sysctl.d/10-a.conf:1 = 128 is on disk, and nothing applies it at boot"
+    found = lasting(bench, SOMAXCONN, "8192", line, init="none")
+    text = found.detail if isinstance(found, Absent) else found.summary
+    assert said in text
+    assert "nobody sets" not in text
+    if default is None:
+        image = bench.judge("sysctl.somaxconn", NOT_RUN, NO_KERNEL, boot({SOMAXCONN: line}, init="none"))
+        assert said in image.summary

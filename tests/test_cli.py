@@ -360,6 +360,33 @@ def test_nothing_but_the_report_goes_to_stdout_and_nothing_to_stderr_in_a_pipe()
     assert "\x1b" not in done.stdout
 
 
+def test_from_a_folder_that_is_gone_the_report_still_comes(tmp_path: Path) -> None:
+    def run(words: str) -> subprocess.CompletedProcess[str]:
+        line = f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir ../gone; {' '.join(PROGRAM)} {words}"
+        return subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False, env=environment()
+        )
+
+    done = run("--only sysctl.somaxconn --passive --json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["findings"]
+    for words in ("-o json=x.json", "judge x.json", "--config x.toml"):
+        done = run(words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "the current folder is gone" in done.stderr
+
+
+def test_a_run_whose_measuring_process_fails_is_4_and_says_what_is_missing() -> None:
+    line = "ulimit -n 8; exec " + " ".join(PROGRAM) + " --passive --json --only sysctl.somaxconn"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False, env=environment()
+    )
+    found = json.loads(done.stdout)
+    (finding,) = found["findings"]
+    assert (done.returncode, found["run"]["complete"], finding["reason"]) == (4, False, "error")
+    assert "the process that measures" in finding["summary"]
+
+
 # Interruptions
 
 
@@ -651,8 +678,20 @@ def test_the_catalogue_and_the_profiles_can_be_read() -> None:
         assert "\x1b" not in done.stdout
 
 
+def test_only_what_is_a_kernel_setting_is_mended_as_one() -> None:
+    assert "sysctl -w KEY=VALUE" in vdscheck("explain", "sysctl.swappiness").stdout
+    assert "sysctl -w" not in vdscheck("explain", "sysctl.thp").stdout
+
+
 @pytest.mark.parametrize(
-    ("words", "found"), [("vdscheck ex", "explain"), ("vdscheck explain sysctl.soma", "sysctl.somaxconn")]
+    ("words", "found"),
+    [
+        ("vdscheck ex", "explain"),
+        ("vdscheck explain sysctl.soma", "sysctl.somaxconn"),
+        ("vdscheck --pas", "--passive"),
+        ("vdscheck --only sysctl.soma", "sysctl.somaxconn"),
+        ("vdscheck\n--quick\n--profile\nweb\n--off", "--offline"),
+    ],
 )
 def test_the_shell_completes_commands_and_checks(words: str, found: str) -> None:
     done = vdscheck(

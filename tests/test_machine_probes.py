@@ -679,11 +679,9 @@ def test_each_probe_answers_here_within_its_deadline(probe: Any) -> None:
 
 @pytest.mark.parametrize("content", ["", "a" * 2000, "MemTotal: many kB\n", "MemTotal:\n"])
 def test_a_meminfo_that_no_kernel_wrote_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
-    import psutil
-
     (tmp_path / "meminfo").write_text(content)
     (tmp_path / "vmstat").write_text("pswpin 0\npswpout 0\n")
-    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    monkeypatch.setattr("psutil.PROCFS_PATH", str(tmp_path))
     # of an empty file psutil asks sysinfo(2) for swap instead
     for ask in (memory._virtual_memory, *([memory._swap_memory] if content else [])):
         with pytest.raises(UnavailableError) as error:

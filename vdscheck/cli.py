@@ -1,7 +1,9 @@
 """The command line: options to the functions in commands, and their outcome to an exit code."""
 
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from contextlib import redirect_stdout
 from io import TextIOBase
 from typing import Annotated, Any, NamedTuple
@@ -311,6 +313,17 @@ def _print(content: bytes) -> int:
     return 0
 
 
+def _complete_as_run(environment: MutableMapping[str, str]) -> None:
+    """What a shell asks to complete without a command is completed as the run that it means."""
+    for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS"):
+        found = re.fullmatch(r"(\S+)(\s+)(-.*)", environment.get(name, ""), re.DOTALL)
+        if found:
+            environment[name] = f"{found[1]}{found[2]}run{found[2]}{found[3]}"
+            position = environment.get("COMP_CWORD", "")
+            if position.isdecimal():
+                environment["COMP_CWORD"] = str(int(position) + 1)
+
+
 class _StandardOutput(TextIOBase):
     """Where typer prints help and completions: what cannot be written is told as for a report."""
 
@@ -326,6 +339,7 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_PROGRAM):
         words.insert(0, "run")
+    _complete_as_run(os.environ)
     try:
         with redirect_stdout(_StandardOutput()):
             result: Any = app(words, prog_name="vdscheck", standalone_mode=False)

@@ -16,7 +16,7 @@ from vdscheck.model import Reason, Report, Run, Taken, TargetNote, UnavailableEr
 from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
-from vdscheck.target import Host, safe_text, without_secrets
+from vdscheck.target import Host, absolute, safe_text, without_secrets
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
@@ -208,7 +208,7 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
             "VDSCHECK_REDIS_URL or the configuration keeps it out of there"
         )
     found = made(outcome.measurements, [*warnings, *outcome.warnings], complete=outcome.complete)
-    return _deliver(found, settings, received, instrument)
+    return _deliver(found, settings, received, instrument, failed=outcome.failed)
 
 
 def _options(settings: Settings, instrument: Instrument | None) -> measure.Options:
@@ -286,7 +286,7 @@ def _saved(file: str, received: Sequence[int]) -> bytes:
             raise UsageError(message)
         return content
     try:
-        return Host().read_bytes(os.path.abspath(file), limit_bytes=SAVED_LIMIT_BYTES)
+        return Host().read_bytes(absolute(file), limit_bytes=SAVED_LIMIT_BYTES)
     except UnavailableError as error:
         raise UsageError(error.absent.detail) from error
 
@@ -336,9 +336,15 @@ def _report(
     return replace(made, gates=gates)
 
 
-def _deliver(made: Report, settings: Settings, received: Sequence[int], instrument: Instrument | None) -> int:
+def _deliver(
+    made: Report,
+    settings: Settings,
+    received: Sequence[int],
+    instrument: Instrument | None,
+    *,
+    failed: bool = False,
+) -> int:
     """Write every output that was asked for; the exit code by the contract's precedence."""
-    failed = False
     for name, file in settings.outputs:
         terminal = Terminal(verbose=settings.terminal.verbose) if file else settings.terminal
         content = FORMATS[name](made, replace(terminal, instrument=instrument is not None))

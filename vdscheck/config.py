@@ -10,7 +10,7 @@ from typing import Any
 
 from vdscheck.model import UnavailableError, frozen
 from vdscheck.ruleset import OFFER, nearest
-from vdscheck.target import Host, safe_text
+from vdscheck.target import Host, absolute, safe_text
 
 FAIL_ON = ("warn", "fail", "unknown")
 
@@ -37,7 +37,10 @@ def find(environment: Mapping[str, str], *, user_id: int) -> str | None:
     if home:
         places.insert(1, os.path.join(home, ".config/vdscheck/config.toml"))
     for place in places:
-        path = os.path.abspath(place)
+        try:
+            path = absolute(place)
+        except UnavailableError:
+            continue
         if os.path.lexists(path):
             if user_id == 0:
                 _refuse_untrusted(path)
@@ -74,7 +77,7 @@ def read(path: str) -> Config:
     """The configuration in a file. Raises ConfigError."""
     shown = safe_text(path)
     try:
-        raw = Host().read_bytes(os.path.abspath(path))
+        raw = Host().read_bytes(absolute(path))
     except UnavailableError as error:
         message = f"configuration: {safe_text(error.absent.detail)}"
         raise ConfigError(message) from error

@@ -5,7 +5,8 @@ import os
 import stat
 from contextlib import suppress
 
-from vdscheck.target import safe_text
+from vdscheck.model import UnavailableError
+from vdscheck.target import absolute, safe_text
 
 _IRREPLACEABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 
@@ -17,7 +18,11 @@ class OutputError(Exception):
 def check_folder(path: str) -> None:
     """Raise OutputError when a file cannot be written there, before anything is measured."""
     shown = safe_text(path)
-    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        folder = os.path.dirname(absolute(path))
+    except UnavailableError as error:
+        message = f"-o {error.absent.detail}"
+        raise OutputError(message) from error
     if not os.path.isdir(folder):
         message = f"-o {shown}: there is no folder {safe_text(folder)}"
         raise OutputError(message)

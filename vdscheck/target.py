@@ -35,6 +35,15 @@ def safe_text(raw: bytes | str) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
+def absolute(path: str) -> str:
+    """A path of the caller's from the root on. Raises UnavailableError where the current folder is gone."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        why = f"{safe_text(path)}: the current folder is gone; name the path from / on"
+        raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+
+
 def without_secrets(text: str) -> str:
     """Text in which the passwords of addresses are `***`.
 
