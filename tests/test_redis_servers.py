@@ -16,7 +16,7 @@ import pytest
 
 from tests.lab.net.network import Network
 from tests.lab.net.topology import apart
-from tests.lab.redis_server import RedisServer, certificates
+from tests.lab.redis_server import RedisServer, certificates, within
 
 from .program import environment, report, vdscheck
 
@@ -294,6 +294,27 @@ def test_a_full_memory_and_a_failed_save_are_found(tmp_path: Path) -> None:
     assert "the last snapshot is err" in findings["redis.persistence"]["summary"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["redis-server", "valkey-server"])
+def test_the_redis_and_the_valkey_of_debian_13_are_examined_in_full(tmp_path: Path, program: str) -> None:
+    inside = within("trixie", tmp_path)
+    options = ("--maxmemory", "64mb", "--save", "3600 1")
+    with RedisServer(tmp_path, *options, program=Path("/usr/bin", program), within=inside) as server:
+        with meanwhile(server, b"DEBUG SLEEP 0.003\r\n"):
+            slow = found("run", "--only", "redis.latency", "--redis", server.url)["redis.latency"]
+        made = report(*QUICK, "--redis", server.url)
+    assert "the server breaks it" in slow["summary"]
+    value = made["measurements"][f"redis.state[127.0.0.1:{server.port}]"]["value"]
+    assert (value["flavour"], value["process"]["name"]) == (program.partition("-")[0], program)
+    assert int(value["version"].partition(".")[0]) >= 8
+    assert value["missing"] == {}
+    latency = made["measurements"][f"redis.latency[127.0.0.1:{server.port}]"]["value"]
+    assert latency["serving"]["missing"] == {}
+    assert latency["serving"]["durations_us"] is not None
+    undecided = [each["id"] for each in made["findings"] if each["reason"] not in (None, "too-few-samples")]
+    assert undecided == []
+
+
 # Who breaks the limit
 
 
@@ -321,8 +342,7 @@ def test_a_paused_server_is_a_known_state_and_not_a_pass(tmp_path: Path) -> None
 def test_a_server_2_ms_away_is_the_networks_doing(tmp_path: Path) -> None:
     with Network(apart(1000)) as network:
         options = ("--protected-mode", "no", "--bind", "0.0.0.0")
-        within = lambda words: network.command("far", words)  # noqa: E731 - one line
-        with RedisServer(tmp_path, *options, within=within) as server:
+        with RedisServer(tmp_path, *options, within=lambda words: network.command("far", words)) as server:
             url = f"redis://{network.address('far')}:{server.port}"
             words = [sys.executable, "-m", "vdscheck", "run", "--only", "redis.*", "--json", "--redis", url]
             done = network.run("near", words, timeout_s=60)

@@ -9,10 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
+from .cache import built
+from .debian import Suite, bootstrap
 from .processes import LabError, end_session, must, need, run
 
 START_TIMEOUT_S: Final = 20.0
 COMMAND_TIMEOUT_S: Final = 10.0
+
+_PACKAGES: Final[dict[Suite, tuple[str, ...]]] = {
+    "bookworm": ("redis-server",),
+    "trixie": ("redis-server", "valkey-server"),
+}
 
 Command = Callable[[Sequence[str]], list[str]]
 """Makes the command line that runs another one in some other place."""
@@ -142,3 +149,17 @@ def _openssl(*words: str | Path) -> None:
     if done.returncode != 0:
         message = f"openssl {words[0]}: {done.stderr[-500:]}"
         raise LabError(message)
+
+
+def within(suite: Suite, folder: Path) -> Command:
+    """Run commands in a fresh Debian that has Redis and Valkey; the folder, below /tmp, is the same inside."""
+
+    def make(place: Path) -> None:
+        bootstrap(suite, _PACKAGES[suite], place / "root", slim=True)
+
+    root = built(f"redis-{suite}", f"1 {suite} {_PACKAGES[suite]}", make) / "root"
+    script = (
+        'mount -t tmpfs lab "$1/tmp" && mkdir -p "$1$2" && mount --bind "$2" "$1$2" && root=$1 && shift 2 && '
+        'exec chroot "$root" "$@"'
+    )
+    return lambda words: ["unshare", "--mount", "sh", "-c", script, "sh", str(root), str(folder), *words]
