@@ -117,7 +117,8 @@ def _gaps_seen(spin: Spin) -> tuple[Evidence, ...]:
 
 
 def _watched(spin: Spin) -> tuple[Evidence, ...]:
-    return evidence(spin, "spun_s", "cpus", source="spinning tasks")
+    names = ("spun_s", "cpus", *(("ended_early",) if spin.ended_early else ()))
+    return evidence(spin, *names, source="spinning tasks")
 
 
 def _resolution(ticks: StealTicks, machine: Machine | Absent) -> str:

@@ -97,7 +97,7 @@ class Spin:
     usable_cpus: int
     """How many this process may use (sched_getaffinity)."""
     ended_early: int
-    """Spinning tasks that somebody ended before the window did."""
+    """Spinning tasks that somebody ended, or stopped, before the window was over."""
     spun_s: float
     """The time watched, added up over CPUs."""
     noted: Distribution | None

@@ -65,7 +65,7 @@ def lost(total: Split, steal_s: float, interrupts_s: float, tick_s: float) -> Ti
     interrupted, interrupts_s, off = _taken(off, interrupts_s)
     more_stolen, steal_s, on = _taken(on, steal_s)
     more_interrupted, interrupts_s, on = _taken(on, interrupts_s)
-    if off <= tick_s:
+    if off <= tick_s + 1e-9:
         stolen, off = stolen + off, 0.0
     return TimeLost(
         other_tasks_s=total.others / 1e9,

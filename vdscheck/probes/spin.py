@@ -41,15 +41,17 @@ def spin(host: Host) -> Iterator[Spin]:
         for cpu in plan.cpus:
             spinners.start(cpu, plan)
         first = _account(host, plan)
-        while time.monotonic_ns() < until_ns:
+        over = False
+        while not over:
             host.pause(_STEP_S)
-            if time.monotonic_ns() >= until_ns:
+            over = time.monotonic_ns() >= until_ns
+            if over:
                 spinners.wait(_LAST_WORD_S)
             spinners.listen()
             found = summary(spinners, plan, first, _account(host, plan), began_ns)
             if found is not None:
                 yield found
-        if not any(each.met.until_ns for each in spinners.tasks):
+        if found is None:
             why = "the spinning processes were ended before they could say anything: run it again"
             raise UnavailableError(unmeasured(Reason.ERROR, why))
 
@@ -167,6 +169,11 @@ class Spinners:
                 return
             select.select(open_pipes, [], [], max(0.0, give_up - time.monotonic()))
 
+    def cut_short(self, now_ns: int) -> int:
+        """How many ended, or were stopped, before the window did."""
+        short = [task for task in self.tasks if task.met.until_ns < self.until_ns]
+        return len(short) if now_ns >= self.until_ns else sum(task.pipe is None for task in short)
+
     @staticmethod
     def _close(task: Task) -> None:
         if task.pipe is not None:
@@ -176,7 +183,7 @@ class Spinners:
 
 def summary(spinners: Spinners, plan: Plan, first: Account, last: Account, began_ns: int) -> Spin | None:
     """All that was met so far; None where no process has said anything yet."""
-    met = [task.met for task in spinners.tasks if task.met.until_ns]
+    met = [task.met for task in spinners.tasks if task.met.until_ns > task.met.began_ns]
     if not met:
         return None
     by_cpu = {
@@ -189,7 +196,7 @@ def summary(spinners: Spinners, plan: Plan, first: Account, last: Account, began
         window_s=round((last.at_ns - first.at_ns) / 1e9, 6),
         cpus=len(plan.cpus),
         usable_cpus=plan.usable,
-        ended_early=sum(task.pipe is None and task.met.until_ns < spinners.until_ns for task in spinners.tasks),
+        ended_early=spinners.cut_short(last.at_ns),
         spun_s=sum(each.until_ns - each.began_ns for each in met) / 1e9,
         noted=spinners.noted.distribution(),
         gaps=sum(each.gaps for each in met),

@@ -18,6 +18,8 @@ from vdscheck.probes.family import cpu_time_ns
 
 NOTED_NS = 100_000
 JUDGED_NS = 1_000_000
+RESUMING_NS = 200_000
+"""A task that gets its CPU back is slow at first, with cold caches: it belongs to its having been away."""
 REPORT_NS = 200_000_000
 LINE_LIMIT = 3000
 """Gaps in one report: more than can be noted between two."""
@@ -73,8 +75,11 @@ def split(length: int, before: Clocks, after: Clocks) -> Split:
         # a throttled task counts as ready
         waited = min(away, max(0, after.waited - before.waited)) - throttled
     waited = max(0, waited)
+    off, on = away - throttled - waited, length - away
+    if on <= RESUMING_NS and waited > on:
+        waited, on = waited + on, 0
     ours = min(waited, max(0, after.ours - before.ours))
-    return Split(throttled, waited - ours, ours, away - throttled - waited, length - away)
+    return Split(throttled, waited - ours, ours, off, on)
 
 
 class Sources:
@@ -195,6 +200,8 @@ def start(cpu: int, until_ns: int, throttle_files: tuple[str, ...], elders: tupl
     It ends with the process that started it. Raises OSError where there can be no further process.
     """
     import ctypes
+    import gc  # noqa: F401 - once, and not in every process
+    import resource  # noqa: F401 - the same
 
     libc = ctypes.CDLL(None)
     receive, send = os.pipe()
