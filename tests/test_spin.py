@@ -23,7 +23,7 @@ from tests.lab.quota import limited
 from vdscheck.measurements import Spin, TimeLost
 from vdscheck.model import Absent, Reason, UnavailableError
 from vdscheck.plugin import Host
-from vdscheck.probes import cgroups, gaps, proc_stat, spin, spinner
+from vdscheck.probes import cgroups, gaps, proc_stat, spin, spinner, spinners
 from vdscheck.probes.gaps import Account, Met
 from vdscheck.probes.proc_stat import Ticks
 from vdscheck.probes.spinner import Clocks, Split
@@ -117,15 +117,15 @@ def test_what_a_kernel_counts_is_read_back(counters: dict[int, list[int]]) -> No
     st.none() | st.floats(0.01, 600),
 )
 def test_it_spins_on_every_cpu_that_quota_and_limit_allow(usable: list[int], quota: float | None) -> None:
-    found = spin.spread(usable, quota)
+    found = spinners.spread(usable, quota)
     most = len(usable) if quota is None else max(1, min(len(usable), int(quota)))
-    assert len(found) == len(set(found)) == min(spin.MOST_CPUS, most)
+    assert len(found) == len(set(found)) == min(spinners.MOST_CPUS, most)
     assert set(found) <= set(usable)
     assert list(found) == sorted(found)
 
 
 def test_of_more_than_64_it_takes_64_at_even_distances() -> None:
-    assert spin.spread(range(128), None) == tuple(range(0, 128, 2))
+    assert spinners.spread(range(128), None) == tuple(range(0, 128, 2))
 
 
 # Where the time of a gap went
@@ -283,12 +283,12 @@ def test_a_proc_stat_that_the_kernel_did_not_make_shows_no_steal(tmp_path: Path)
     (proc / "stat").write_text(STAT)
     lines = ["25 1 0:23 / /proc rw - proc proc rw\n", "77 25 0:50 /proc/stat /proc/stat rw - fuse.lxcfs lxcfs rw\n"]
     (proc / "self/mountinfo").write_text("".join(lines))
-    found = spin._ticks(Host(root=str(tmp_path)))
+    found = spinners._ticks(Host(root=str(tmp_path)))
     assert isinstance(found, Absent)
     assert found.reason is Reason.UNSUPPORTED
     assert "lxcfs" in found.detail
     (proc / "self/mountinfo").write_text(lines[0])
-    assert set(spin._ticks(Host(root=str(tmp_path)))) == {0, 1}  # type: ignore[arg-type]
+    assert set(spinners._ticks(Host(root=str(tmp_path)))) == {0, 1}  # type: ignore[arg-type]
 
 
 def test_the_group_that_was_throttled_most_speaks() -> None:
@@ -464,7 +464,7 @@ def test_a_spinning_process_ends_by_itself_when_its_window_is_over() -> None:
 
 def test_an_ordinary_user_may_measure_it() -> None:
     script = (
-        "import ctypes, os, resource, select, time\nfrom vdscheck.plugin import Host\n"
+        "import ctypes, os, resource, select, time\nimport vdscheck.probes.spinners\nfrom vdscheck.plugin import Host\n"
         "from vdscheck.probes.spin import spin\n"
         "os.setgid(65534)\nos.setuid(65534)\n"
         "*_, last = spin.function(Host(ends_at=time.monotonic() + 0.5))\n"

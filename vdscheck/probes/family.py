@@ -6,6 +6,7 @@ all that is below them.
 
 import os
 import time
+from collections.abc import Callable
 
 from vdscheck.plugin import Host, UnavailableError
 from vdscheck.probes import optional
@@ -13,6 +14,7 @@ from vdscheck.probes.cgroups import whole
 
 _CPUCLOCK_SCHED = 2
 """The clock of the CPU time of a process, as clock_getcpuclockid(3) makes its number from a pid."""
+_PR_SET_PDEATHSIG = 1
 _QUIET_S = 0.002
 _MOST_PROCESSES = 1000
 
@@ -50,6 +52,29 @@ def settle(pids: tuple[int, ...], limit_s: float = 0.05) -> None:
         if now == before:
             return
         before = now
+
+
+def fork(run: Callable[[], None], kept: int) -> int:
+    """Fork a process that does one thing and ends, and that dies with this one. Returns its pid.
+
+    Of our descriptors it has only `kept`: a pipe of the probe must not stay open because of it.
+    Raises OSError where there can be no further process.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
+            if os.getppid() == parent:
+                os.closerange(0, kept)
+                os.closerange(kept + 1, 1 << 20)
+                run()
+        finally:
+            os._exit(0)
+    return pid
 
 
 def tree_ticks(host: Host, top: int) -> int:

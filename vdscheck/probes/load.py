@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from vdscheck.measurements import HostLoad, Pressure
 from vdscheck.model import frozen
 from vdscheck.plugin import Host, Reason, UnavailableError, Window, probe, unmeasured
-from vdscheck.probes import family, proc_stat
-from vdscheck.probes.pressure import stalls
 
 _STEP_S = 0.25
 
@@ -32,6 +30,8 @@ class Reading:
 )
 def load(host: Host) -> Iterator[HostLoad]:
     """Watches /proc/stat without the CPU time of its own processes, and reads /proc/loadavg and /proc/pressure/io."""
+    from vdscheck.probes import family
+
     program = family.elders(host)[-1]
     first = _reading(host, program)
     while host.time_left_s > 0:
@@ -65,6 +65,8 @@ def load_average(text: str) -> float:
 
 
 def _reading(host: Host, program: int) -> Reading:
+    from vdscheck.probes import family, proc_stat
+
     ours = family.tree_ticks(host, program)
     cpus = proc_stat.parsed(host.read("/proc/stat", limit_bytes=proc_stat.LIMIT_BYTES))
     if not cpus:
@@ -77,6 +79,8 @@ def _tick_s() -> float:
 
 
 def _io_stalls(host: Host) -> float | None:
+    from vdscheck.probes.pressure import stalls
+
     try:
         return stalls(host, "io", Pressure).some_avg10_percent
     except UnavailableError:

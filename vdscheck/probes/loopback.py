@@ -6,11 +6,10 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from vdscheck.measurements import LoopbackRtt
 from vdscheck.plugin import Absent, Host, Reason, Recorder, UnavailableError, Window, probe, unmeasured
-from vdscheck.probes import family
 
 if TYPE_CHECKING:
     from socket import socket
@@ -23,7 +22,6 @@ _PATIENCE_S = 1.0
 """How long a reply may take; a firewall that drops packets of the loopback interface answers never."""
 _STEP_S = 0.2
 _WARM_UP = 50
-_PR_SET_PDEATHSIG = 1
 _BEYOND_S = 3
 
 
@@ -35,6 +33,8 @@ _BEYOND_S = 3
 )
 def loopback(host: Host) -> Iterator[LoopbackRtt]:
     """Sends a PING of 14 bytes to a process of its own over 127.0.0.1 again and again, and waits for 7 bytes."""
+    from vdscheck.probes import family
+
     elders = family.elders(host)[1:]
     began = time.monotonic()
     recorder = Recorder()
@@ -121,34 +121,19 @@ def _prepare(end: "socket") -> None:
 
 
 def _answer(connection: "socket", window_s: float) -> int:
-    import ctypes
-
-    libc = ctypes.CDLL(None)
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
-            if os.getppid() == parent:
-                _serve(connection, window_s)
-        finally:
-            os._exit(0)
-    return pid
-
-
-def _serve(connection: "socket", window_s: float) -> NoReturn:
     import gc
 
-    gc.disable()
-    kept = connection.fileno()
-    os.closerange(0, kept)
-    os.closerange(kept + 1, 1 << 20)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, window_s + _BEYOND_S)
-    receive, send = connection.recv, connection.send
-    while receive(len(REQUEST)):
-        send(REPLY)
-    os._exit(0)
+    from vdscheck.probes import family
+
+    def run() -> None:
+        gc.disable()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, window_s + _BEYOND_S)
+        receive, send = connection.recv, connection.send
+        while receive(len(REQUEST)):
+            send(REPLY)
+
+    return family.fork(run, connection.fileno())
 
 
 def _refusal(error: OSError) -> Absent:

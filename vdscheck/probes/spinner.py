@@ -10,11 +10,10 @@ import os
 import time
 from collections.abc import Callable
 from itertools import repeat
-from typing import NoReturn
 
 from vdscheck.model import frozen
 from vdscheck.probes.cgroups import throttles, whole
-from vdscheck.probes.family import cpu_time_ns
+from vdscheck.probes.family import cpu_time_ns, fork
 
 NOTED_NS = 100_000
 JUDGED_NS = 1_000_000
@@ -29,7 +28,6 @@ _BLOCK = 1 << 16
 _STEADY_TRIES = 5
 _BEYOND_S = 2
 """How long after its time a process that went astray is ended by the kernel."""
-_PR_SET_PDEATHSIG = 1
 
 
 @frozen
@@ -199,52 +197,32 @@ def start(cpu: int, until_ns: int, throttle_files: tuple[str, ...], elders: tupl
 
     It ends with the process that started it. Raises OSError where there can be no further process.
     """
-    import ctypes
-    import gc  # noqa: F401 - once, and not in every process
-    import resource  # noqa: F401 - the same
+    import gc
+    import resource  # noqa: F401 - once here, and not in every process
 
-    libc = ctypes.CDLL(None)
     receive, send = os.pipe()
-    parent = os.getpid()
+
+    def run() -> None:
+        gc.disable()
+        _end_by(until_ns)
+        os.sched_setaffinity(0, {cpu})
+        spin(Watch(Sources(throttle_files, elders).read, lambda line: _write(send, line)), until_ns)
+
     try:
-        pid = os.fork()
+        pid = fork(run, send)
     except OSError:
         os.close(receive)
-        os.close(send)
         raise
-    if pid == 0:
-        try:
-            libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
-            if os.getppid() == parent:
-                _child(cpu, send, until_ns, throttle_files, elders)
-        finally:
-            os._exit(0)
-    os.close(send)
+    finally:
+        os.close(send)
     os.set_blocking(receive, False)
     return pid, receive
 
 
-def _child(cpu: int, pipe: int, until_ns: int, throttle_files: tuple[str, ...], elders: tuple[int, ...]) -> NoReturn:
-    import gc
-
-    gc.disable()
-    _only_descriptor(pipe)
-    _end_by(until_ns)
-    os.sched_setaffinity(0, {cpu})
-
-    def say(line: str) -> None:
-        view = memoryview(line.encode("ascii"))
-        while view:
-            view = view[os.write(pipe, view) :]
-
-    spin(Watch(Sources(throttle_files, elders).read, say), until_ns)
-    os._exit(0)
-
-
-def _only_descriptor(kept: int) -> None:
-    """Close all others: the pipes of the probe must not stay open because of us."""
-    os.closerange(0, kept)
-    os.closerange(kept + 1, 1 << 20)
+def _write(pipe: int, line: str) -> None:
+    view = memoryview(line.encode("ascii"))
+    while view:
+        view = view[os.write(pipe, view) :]
 
 
 def _end_by(until_ns: int) -> None:
