@@ -360,6 +360,18 @@ def test_every_gap_that_a_real_time_task_makes_is_found_and_ascribed_to_other_ta
     assert last.waiting_known
 
 
+@pytest.mark.usefixtures("only_one_cpu")
+def test_what_our_own_other_processes_take_is_not_held_against_the_host() -> None:
+    running = spin.spin.function(Host(ends_at=time.monotonic() + 1.5))
+    found = []
+    for each in running:
+        found.append(each)
+        end = time.process_time() + 0.06
+        while time.process_time() < end:
+            pass
+    assert found[-1].lost.vdscheck_s >= 0.05
+
+
 def test_a_window_gives_ever_more_and_leaves_no_process() -> None:
     before = children()
     found = spun(0.8)
