@@ -121,26 +121,27 @@ def test_what_is_not_a_load_is_absent(text: str) -> None:
 
 def measured(seconds: float) -> HostLoad:
     catalogue = assemble([("test", load.load)])
-    options = Options(duration_s=seconds)
+    options = Options(durations_s={"host.load": seconds})
     found = measure(Host(), catalogue.probes.values(), options).measurements["host.load"]
     assert not isinstance(found.outcome, Absent), found.outcome
     value: HostLoad = found.value
     return value
 
 
-def test_a_process_of_others_makes_the_host_busy() -> None:
-    hogs = [subprocess.Popen([sys.executable, "-c", BURN.format(60)], start_new_session=True) for _ in range(1)]
-    hidden = Host()
+def test_a_process_of_others_counts_and_one_of_ours_does_not() -> None:
+    burn = [sys.executable, "-c", BURN.format(60)]
+    cpu = {min(os.sched_getaffinity(0))}
+    others = subprocess.Popen(["sh", "-c", f'{burn[0]} -c "{burn[2]}"; true'], start_new_session=True)
+    os.sched_setaffinity(others.pid, cpu)
     try:
-        found = measured(1.0)
-        ours = family.tree_ticks(hidden, os.getpid())
+        with_others = measured(1.0)
     finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
-    assert found.cpus == os.cpu_count()
-    assert found.load_1min >= 0
-    assert ours > 0
+        os.killpg(others.pid, 9)
+        others.wait()
+    assert with_others.busy_cpus > 0
+    assert with_others.cpus == os.cpu_count()
+    ours = [Reading(0.0, 100, 10, 2), Reading(1.0, 100 + 97, 10 + 97, 2)]
+    assert load.busy_cpus(ours[0], ours[1], 0.01) == 0
 
 
 def test_a_host_with_no_proc_stat_has_no_load_that_is_known(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class Spin:
     """Spinning tasks that somebody ended, or stopped, before the window was over."""
     spun_s: float
     """The time watched, added up over CPUs."""
-    noted: Distribution | None
+    gap_lengths: Distribution | None
     """Gaps of 100 us and more; None without any."""
     gaps: int
     """Gaps of 1 ms and more, all causes but our own processes."""

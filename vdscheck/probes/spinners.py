@@ -192,7 +192,7 @@ def summary(spinners: Spinners, plan: Plan, first: Account, last: Account, began
         usable_cpus=plan.usable,
         ended_early=spinners.cut_short(last.at_ns),
         spun_s=sum(each.until_ns - each.began_ns for each in met) / 1e9,
-        noted=spinners.noted.distribution(),
+        gap_lengths=spinners.noted.distribution(),
         gaps=sum(each.gaps for each in met),
         lost=gaps.without_ours(gaps.added(list(by_cpu.values())), ours_s, len(plan.cpus), plan.quota),
         longest=gaps.longest(met, by_cpu, began_ns),
