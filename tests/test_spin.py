@@ -199,6 +199,7 @@ LOST = TimeLost(
         (Split(0, 0, 0, 50 * MS, 0), 0.05, 0.0, {"steal_s": 0.05}),
         (Split(0, 0, 0, 50 * MS, 0), 0.04, 0.0, {"steal_s": 0.05}),
         (Split(0, 0, 0, 50 * MS, 0), 0.0, 0.05, {"interrupts_s": 0.05}),
+        (Split(0, 0, 0, 50 * MS, 0), 0.0, 0.04, {"interrupts_s": 0.05}),
         (Split(0, 0, 0, 50 * MS, 0), 0.0, 0.0, {"stopped_s": 0.05}),
         (
             Split(3 * MS, 2 * MS, MS, 0, 0),
@@ -207,7 +208,7 @@ LOST = TimeLost(
             {"throttling_s": 0.003, "other_tasks_s": 0.002, "vdscheck_s": 0.001},
         ),
     ],
-    ids=["hidden", "partly shown", "steal", "rounded ticks", "interrupts", "stopped", "known"],
+    ids=["hidden", "partly shown", "steal", "rounded ticks", "interrupts", "rounded as well", "stopped", "known"],
 )
 def test_what_the_clocks_leave_open_is_named_by_the_ticks_of_the_cpu(
     total: Split, steal_s: float, interrupts_s: float, found: dict[str, float]

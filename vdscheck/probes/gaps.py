@@ -58,15 +58,17 @@ def lost(total: Split, steal_s: float, interrupts_s: float, tick_s: float) -> Ti
 
     A kernel with CONFIG_PARAVIRT_TIME_ACCOUNTING takes stolen time off the CPU time of a task, others
     do not: so the ticks explain first what was off the CPU, and then what seemed to be on it. Ticks are
-    rounded down, hence up to one tick that is off the CPU and in no counter is steal as well.
+    rounded down, hence up to one tick that is off the CPU and in no counter belongs to the larger of the two.
     """
+    mostly_interrupts = interrupts_s > steal_s
     off, on = total.off / 1e9, total.on / 1e9
     stolen, steal_s, off = _taken(off, steal_s)
     interrupted, interrupts_s, off = _taken(off, interrupts_s)
     more_stolen, steal_s, on = _taken(on, steal_s)
     more_interrupted, interrupts_s, on = _taken(on, interrupts_s)
     if off <= tick_s + 1e-9:
-        stolen, off = stolen + off, 0.0
+        interrupted, stolen = (interrupted + off, stolen) if mostly_interrupts else (interrupted, stolen + off)
+        off = 0.0
     return TimeLost(
         other_tasks_s=total.others / 1e9,
         throttling_s=total.throttled / 1e9,
