@@ -17,6 +17,7 @@ from .kernel import (
     TcpCounters,
 )
 from .load import HostLoad
+from .loopback import LoopbackRtt
 from .machine import (
     UNNAMED_CONTAINER,
     ClockSource,
@@ -38,11 +39,13 @@ from .machine import (
     SoftNet,
     Swapping,
 )
+from .spin import Cause, Gap, Spin, StealTicks, Throttling, TimeLost
 
 __all__ = [
     "KERNEL_KEYS",
     "UNNAMED_CONTAINER",
     "BootTruth",
+    "Cause",
     "ClockSource",
     "Conntrack",
     "Cpu",
@@ -53,6 +56,7 @@ __all__ = [
     "FileHandles",
     "FileSystem",
     "FileSystems",
+    "Gap",
     "HostLoad",
     "HugePages",
     "Identity",
@@ -63,6 +67,7 @@ __all__ = [
     "LateWriter",
     "Listener",
     "Listeners",
+    "LoopbackRtt",
     "Machine",
     "Memory",
     "MemoryPressure",
@@ -70,8 +75,12 @@ __all__ = [
     "Nics",
     "Pressure",
     "SoftNet",
+    "Spin",
+    "StealTicks",
     "SwapSpace",
     "Swapping",
     "Sysctls",
     "TcpCounters",
+    "Throttling",
+    "TimeLost",
 ]
