@@ -10,8 +10,9 @@ from vdscheck.plugin import Host, Reason, UnavailableError, probe, unmeasured
 from vdscheck.probes import optional
 from vdscheck.probes.blocks import BLOCK, Blocks
 from vdscheck.probes.cgroups import is_amount
+from vdscheck.probes.disk_devices import model_of
 from vdscheck.probes.drivers import disk_driver, kind_of
-from vdscheck.probes.mounts import Mount, holder, mounts
+from vdscheck.probes.mounts import REMOTE, Mount, holder, mounts
 
 PLACES = ("/", "/var", "/var/lib", "/var/log", "/home", "/srv", "/opt", "/tmp")  # noqa: S108 - it is only looked at
 """Where services write."""
@@ -23,10 +24,6 @@ _NO_DISK = frozenset(
     )
 )
 """In memory, the kernel's own, or never written."""
-_REMOTE = frozenset(
-    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs", "lustre", "beegfs", "orangefs")
-)
-"""Another machine's space, and a server that no longer answers would hold us up for good."""
 
 
 @probe("machine.disks", cheap=True, deadline_s=3.0)
@@ -60,20 +57,14 @@ def _in_use(blocks: Blocks) -> Iterator[str]:
 
 
 def _disk(blocks: Blocks, name: str) -> Disk:
-    maker, model = blocks.line(name, "device/vendor") or "", blocks.line(name, "device/model") or ""
-    driver = disk_driver(blocks.host, name)
-    # of virtio and Xen disks the field vendor is a number
-    named = f"{maker} {model}".strip() if maker in _IMITATORS else model
+    driver, model = disk_driver(blocks.host, name), model_of(blocks, name)
     return Disk(
         name=name,
         driver=driver,
-        kind=kind_of(driver, named),
-        model=named or None,
+        kind=kind_of(driver, model or ""),
+        model=model,
         size_bytes=blocks.size_bytes(name),
     )
-
-
-_IMITATORS = ("QEMU", "VBOX", "VMware", "Msft")
 
 
 @probe("storage.file-systems", deadline_s=4.0)
@@ -108,7 +99,7 @@ def _holder(host: Host, table: tuple[Mount, ...], place: str) -> Mount | None:
 
 def _is_ours(mount: Mount) -> bool:
     # a fuse file system may hang as well; fuseblk is a local disk
-    return mount.type not in _NO_DISK | _REMOTE and not mount.type.startswith("fuse.")
+    return mount.type not in _NO_DISK | REMOTE and not mount.type.startswith("fuse.")
 
 
 def _measured(host: Host, mount: Mount) -> FileSystem | None:
