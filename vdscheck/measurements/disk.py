@@ -129,7 +129,7 @@ class DiskLatency:
     folder: str
     """Where the files were made."""
     stands_for: str | None
-    """The path asked for, where we may not write there and `folder` is on the same device."""
+    """The path meant, where we may not write there and `folder` is on the same device."""
     named: bool
     """Whether the files had a name for a moment: the file system has no O_TMPFILE."""
     file_bytes: int
@@ -145,7 +145,7 @@ class DiskLatency:
     reads_per_s: float | None
     read_absent: Absent | None
     """Why there is neither `read` nor `iops`."""
-    sync: Distribution
+    fdatasync: Distribution
     """fdatasync after an append of 2,300 bytes to a preallocated file, as etcd writes its log."""
     iops: float | None
     """4 KiB random reads per second with 32 under way."""

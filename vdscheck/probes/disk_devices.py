@@ -21,14 +21,14 @@ https://learn.microsoft.com/azure/virtual-machines/enable-nvme-faqs.
 _FABRICS = ("nvme over tcp", "nvme over rdma", "nvme over fc")
 _IMITATORS = ("QEMU", "VBOX", "VMware", "Msft")
 _BY_PATH = (
-    (re.compile(r"/ata[0-9]+/"), "ata"),
-    (re.compile(r"/usb[0-9]+/"), "usb"),
-    (re.compile(r"/virtio[0-9]+/"), "virtio"),
-    (re.compile(r"/mmc[0-9]+/"), "mmc"),
-    (re.compile(r"/vbd-[0-9]+/"), "xen"),
-    (re.compile(r"/session[0-9]+/"), "iscsi"),
-    (re.compile(r"/rport-[0-9:-]+/"), "fibre channel"),
-    (re.compile(r"/host[0-9]+/"), "scsi"),
+    (r"/ata[0-9]+/", "ata"),
+    (r"/usb[0-9]+/", "usb"),
+    (r"/virtio[0-9]+/", "virtio"),
+    (r"/mmc[0-9]+/", "mmc"),
+    (r"/vbd-[0-9]+/", "xen"),
+    (r"/session[0-9]+/", "iscsi"),
+    (r"/rport-[0-9:-]+/", "fibre channel"),
+    (r"/host[0-9]+/", "scsi"),
 )
 """What a device's folder below /sys/devices says of the way to it; the first that matches."""
 
@@ -79,7 +79,7 @@ def _transport(blocks: Blocks, name: str) -> str | None:
         found = blocks.line(name, "device/transport") or _of_a_path(blocks, name)
         return f"nvme over {found}" if found else "nvme"
     where = blocks.host.resolved(f"{BLOCK}/{name}")
-    return next((transport for shape, transport in _BY_PATH if shape.search(where)), None)
+    return next((transport for shape, transport in _BY_PATH if re.search(shape, where)), None)
 
 
 def _of_a_path(blocks: Blocks, name: str) -> str | None:
