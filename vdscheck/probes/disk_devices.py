@@ -7,16 +7,16 @@ from vdscheck.probes import optional
 from vdscheck.probes.blocks import BLOCK, Blocks
 from vdscheck.probes.drivers import disk_driver, kind_of
 
-_NETWORK_MODELS = {
-    "Amazon Elastic Block Store": "Amazon EBS",
-    "nvme_card-pd": "Google Persistent Disk or Hyperdisk",
-    "MSFT NVMe Accelerator v1.0": "Azure managed disk",
-}
-"""NVMe models that are storage over the network.
+_NETWORK_MODELS = (
+    ("Amazon Elastic Block Store", "Amazon EBS"),
+    ("nvme_card-pd", "Google Persistent Disk or Hyperdisk"),
+    ("MSFT NVMe Accelerator", "Azure managed disk"),
+)
+"""How the NVMe model of storage over the network begins; their local disks are called otherwise.
 
 Sources: https://docs.aws.amazon.com/ebs/latest/userguide/identify-nvme-ebs-device.html,
-https://cloud.google.com/compute/docs/disks/disk-symlinks (a local SSD there is `nvme_card`),
-https://learn.microsoft.com/azure/virtual-machines/enable-nvme-faqs.
+https://github.com/GoogleCloudPlatform/guest-configs (udev rules; a local SSD is `nvme_card`),
+https://github.com/Azure/azure-vm-utils (a local disk is `Microsoft NVMe Direct Disk`).
 """
 _FABRICS = ("nvme over tcp", "nvme over rdma", "nvme over fc")
 _IMITATORS = ("QEMU", "VBOX", "VMware", "Msft")
@@ -71,7 +71,7 @@ def _network(model: str | None, transport: str | None) -> str | None:
         return f"a disk over {transport}"
     if transport in _FABRICS:
         return transport
-    return _NETWORK_MODELS.get(model or "")
+    return next((name for start, name in _NETWORK_MODELS if (model or "").startswith(start)), None)
 
 
 def _transport(blocks: Blocks, name: str) -> str | None:
