@@ -27,12 +27,16 @@ class WholeDisk:
 def whole_disk(host: Host, disk: DiskPath) -> WholeDisk | Absent:
     """The first whole disk under a path, or why it cannot be read."""
     try:
-        name = followed(Blocks.of(host), disk).devices[0].name
+        return opened(host, followed(Blocks.of(host), disk).devices[0].name)
     except UnavailableError as error:
         return error.absent
+
+
+def opened(host: Host, name: str) -> WholeDisk | Absent:
+    """A disk by its name in /sys/class/block, or why it cannot be read."""
     node = _node(host, name)
     if node is None:
-        return unmeasured(Reason.UNSUPPORTED, f"/dev has no node for {name}, the disk under {disk.shown}")
+        return unmeasured(Reason.UNSUPPORTED, f"/dev has no node for {name}")
     try:
         descriptor = os.open(node, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
         return WholeDisk(name, descriptor, os.lseek(descriptor, 0, os.SEEK_END))
