@@ -182,7 +182,7 @@ def test_a_whole_disk_is_found_by_its_number_and_read(folder: Path, monkeypatch:
         found.close()
         assert took
         monkeypatch.setattr(disk_whole, "_node", lambda *_: loop)
-        monkeypatch.setattr(disk_whole.os, "open", denied)
+        monkeypatch.setattr(os, "open", denied)
         absent = disk_whole.opened(Host(), name)
         assert not isinstance(absent, disk_whole.WholeDisk)
         assert absent.reason is Reason.PERMISSION

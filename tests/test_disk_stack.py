@@ -31,7 +31,7 @@ class Machine:
     links: dict[str, str] = field(default_factory=dict)
     numbers: int = 0
 
-    def block(self, name: str, below: str = VIRTUAL, *, slaves: tuple[str, ...] = (), **files: str) -> str:
+    def block(self, name: str, below: str = VIRTUAL, *, slaves: str = "", **files: str) -> str:
         """A block device; its number is 252:N in the order of making. Returns its number."""
         here = f"{below}/{name}"
         self.numbers += 1
@@ -40,7 +40,7 @@ class Machine:
         self.links[f"/sys/dev/block/{number}"] = here
         self.files[f"{here}/size"] = "41943040\n"
         self.files[f"{here}/dev"] = f"{number}\n"
-        for each in slaves:
+        for each in slaves.split():
             self.links[f"{here}/slaves/{each}"] = f"/sys/class/block/{each}"
         for file, text in files.items():
             self.files[f"{here}/{file.replace('__', '/')}"] = f"{text}\n"
@@ -95,9 +95,9 @@ def lvm_on_luks_on_md() -> Machine:
     for name, pci in (("nvme0n1", PCI), ("nvme1n1", PCI.replace("04", "05"))):
         host.drive(name, "nvme", pci=pci, between=f"/nvme/{name[:5]}", device__model="KIOXIA", device__transport="pcie")
         host.partition(f"{name}p3", name)
-    host.block("md0", slaves=("nvme0n1p3", "nvme1n1p3"), md__level="raid1")
-    host.block("dm-0", slaves=("md0",), dm__uuid="CRYPT-LUKS2-7a", dm__name="secret")
-    number = host.block("dm-1", slaves=("dm-0",), dm__uuid="LVM-abc", dm__name="vg-root")
+    host.block("md0", slaves="nvme0n1p3 nvme1n1p3", md__level="raid1")
+    host.block("dm-0", slaves="md0", dm__uuid="CRYPT-LUKS2-7a", dm__name="secret")
+    number = host.block("dm-1", slaves="dm-0", dm__uuid="LVM-abc", dm__name="vg-root")
     host.mount(number, "/", "xfs", "/dev/mapper/vg-root")
     return host
 
@@ -144,7 +144,7 @@ def multipath() -> Machine:
     for name, port in (("sda", "3"), ("sdb", "4")):
         host.drive(name, "qla2xxx", pci=PCI.replace("04", f"0{port}"), device__model="LUN C-Mode",
                    between=f"/host{port}/rport-{port}:0-1/target{port}:0:0/{port}:0:0:0")  # fmt: skip
-    number = host.block("dm-0", slaves=("sda", "sdb"), dm__uuid="mpath-3600a", dm__name="mpatha")
+    number = host.block("dm-0", slaves="sda sdb", dm__uuid="mpath-3600a", dm__name="mpatha")
     host.mount(number, "/", "xfs", "/dev/mapper/mpatha")
     return host
 
@@ -270,8 +270,8 @@ def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
 
 def test_a_loop_in_the_layers_ends(tmp_path: Path) -> None:
     host = Machine()
-    number = host.block("dm-0", slaves=("dm-1",))
-    host.block("dm-1", slaves=("dm-0",))
+    number = host.block("dm-0", slaves="dm-1")
+    host.block("dm-1", slaves="dm-0")
     host.nvme("nvme0n1", "KIOXIA")
     host.mount(number, "/", "ext4", "/dev/dm-0")
     found = stack.function(host.made(tmp_path), VAR_LIB)
