@@ -1,5 +1,14 @@
 """Every first-party measurement type: what the probes provide, the checks judge, the report stores."""
 
+from .disk import (
+    DeviceActivity,
+    DiskActivity,
+    DiskDevice,
+    DiskLatency,
+    DiskLayer,
+    DiskStack,
+    LayerKind,
+)
 from .kernel import (
     KERNEL_KEYS,
     BootTruth,
@@ -50,7 +59,13 @@ __all__ = [
     "Conntrack",
     "Cpu",
     "CpuPressure",
+    "DeviceActivity",
     "Disk",
+    "DiskActivity",
+    "DiskDevice",
+    "DiskLatency",
+    "DiskLayer",
+    "DiskStack",
     "Disks",
     "DriverKind",
     "FileHandles",
@@ -65,6 +80,7 @@ __all__ = [
     "KernelOwner",
     "KeyAtBoot",
     "LateWriter",
+    "LayerKind",
     "Listener",
     "Listeners",
     "LoopbackRtt",
