@@ -58,9 +58,16 @@ def persistence(
 
 
 def _consulted(key: str, kernel: Sysctls) -> bool:
-    """With SYN cookies on, the kernel does not ask for tcp_max_syn_backlog."""
-    cookies = number(kernel.values.get("net.ipv4.tcp_syncookies", ""))
-    return key != "net.ipv4.tcp_max_syn_backlog" or cookies == 0
+    """Whether the kernel asks for a key, as others are now.
+
+    With SYN cookies on it does not ask for tcp_max_syn_backlog. Of two reverse path filters the larger one counts.
+    """
+    if key == "net.ipv4.tcp_max_syn_backlog":
+        return number(kernel.values.get("net.ipv4.tcp_syncookies", "")) == 0
+    if key == "net.ipv4.conf.default.rp_filter":
+        begun, every = (number(kernel.values.get(each, "")) for each in (key, "net.ipv4.conf.all.rp_filter"))
+        return begun is not None and every is not None and begun > every
+    return True
 
 
 @frozen

@@ -71,6 +71,9 @@ def fields(text: str) -> tuple[int | str, ...]:
     return tuple(word if value is None else value for word, value in words)
 
 
+FILTERS = {0: "off", 1: "strict", 2: "loose"}
+
+
 @frozen
 class Rule:
     """Which check and which of its limits judge a key, and how a number and its text belong together."""
@@ -106,8 +109,9 @@ RULES = {
             "net.ipv4.conf.all.rp_filter",
             "sysctl.rp-filter",
             "mode",
-            words={0: "off", 1: "strict", 2: "loose"},
+            words=FILTERS,
         ),
+        Rule("net.ipv4.conf.default.rp_filter", "sysctl.rp-filter", "mode", words=FILTERS),
         # Only the initial network namespace may change it (nf_conntrack_standalone.c): it is the host's.
         Rule("net.netfilter.nf_conntrack_max", "sysctl.conntrack", "size", host_wide=True),
         Rule("fs.nr_open", "sysctl.file-handles", "nr_open", host_wide=True),

@@ -788,6 +788,29 @@ def test_persistence_has_one_finding_for_each_judged_key(bench: Bench) -> None:
     assert "net.ipv4.tcp_max_syn_backlog" in bench.ask("sysctl.persistence", OURS, off, boot({}))
 
 
+@pytest.mark.parametrize(
+    ("every", "new", "after", "verdict"),
+    [
+        ("0", "2", "2", PASS),
+        ("0", "2", "0", FAIL),
+        ("0", "2", "1", WARN),
+        ("0", "0", "2", None),
+        ("2", "1", "0", None),
+        ("x", "2", "2", None),
+        ("0", "x", "2", None),
+    ],
+)
+def test_what_new_interfaces_begin_with_must_last_where_it_is_what_counts(
+    bench: Bench, every: str, new: str, after: str, verdict: Verdict | None
+) -> None:
+    key = "net.ipv4.conf.default.rp_filter"
+    state = kernel({"net.ipv4.conf.all.rp_filter": every, key: new})
+    found = bench.ask("sysctl.persistence", OURS, state, boot({"net.ipv4.conf.all.rp_filter": every, key: after}))
+    judged = found.get(key)
+    assert (None if judged is None else judged.verdict) is verdict
+    assert "net.ipv4.conf.all.rp_filter" in found
+
+
 def test_a_key_that_is_missing_or_not_running_is_no_failure_of_persistence(bench: Bench) -> None:
     found = bench.ask("sysctl.persistence", NOT_RUN, NO_KERNEL, boot({}))
     assert set(found.values()) == {NOT_RUN}

@@ -115,6 +115,12 @@ def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:
     assert "not UTF-8 (byte 11)" in refused(file)
 
 
+def test_the_mark_of_a_windows_editor_is_no_part_of_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_bytes(b"\xef\xbb\xbfmin-score = 80")
+    assert config.read(str(file)).values == {"min-score": 80}
+
+
 def test_a_folder_a_fifo_a_device_and_nothing_are_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo", "/dev/zero"):
@@ -209,6 +215,7 @@ def above(user: int, mode: int) -> Any:
         (owned(0, 0, 0o664), None),
         (above(1000, 0o755), "belongs to another user"),
         (above(0, 0o777), "can be written by others"),
+        (above(0, 0o775), "can be written by others"),
         (above(0, 0o1777), "can be written by others"),
     ],
 )

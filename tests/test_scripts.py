@@ -41,7 +41,17 @@ def as_a_user(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         (
             "./scripts/test",
             {
-                *("python3-venv", "git", "iproute2", "mmdebstrap", "procps", "qemu-system-x86", "runc", "tmux"),
+                *(
+                    "python3-venv",
+                    "e2fsprogs",
+                    "git",
+                    "iproute2",
+                    "mmdebstrap",
+                    "procps",
+                    "qemu-system-x86",
+                    "runc",
+                    "tmux",
+                ),
                 "util-linux",
             },
         ),

@@ -58,7 +58,7 @@ def _refuse_untrusted(path: str) -> None:
             except OSError as error:
                 message = f"{safe_text(path)}: {error.strerror}"
                 raise ConfigError(message) from error
-            others = found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid != 0)
+            others = found.st_mode & 0o022
             is_link = os.path.islink(step)
             if found.st_uid != 0 or (others and not is_link):
                 owner = "belongs to another user" if found.st_uid else "can be written by others"
@@ -82,7 +82,7 @@ def read(path: str) -> Config:
         message = f"configuration: {safe_text(error.absent.detail)}"
         raise ConfigError(message) from error
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
         table = tomllib.loads(text)
     except UnicodeDecodeError as error:
         message = f"configuration {shown}: not UTF-8 (byte {error.start}): save it as UTF-8"

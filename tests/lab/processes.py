@@ -13,8 +13,12 @@ APT_TIMEOUT_S: Final = 900.0
 
 PACKAGES: Final[Mapping[str, str]] = {
     "busybox": "busybox-static",
+    "fio": "fio",
+    "fuse2fs": "fuse2fs",
     "ip": "iproute2",
     "mke2fs": "e2fsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkfs.xfs": "xfsprogs",
     "mmdebstrap": "mmdebstrap",
     "nft": "nftables",
     "nsenter": "util-linux",
@@ -24,6 +28,7 @@ PACKAGES: Final[Mapping[str, str]] = {
     "redis-check-rdb": "redis-tools",
     "redis-cli": "redis-tools",
     "runc": "runc",
+    "strace": "strace",
     "unshare": "util-linux",
 }
 """The Debian package that brings each program the lab calls."""

@@ -1,5 +1,14 @@
 """Every first-party measurement type: what the probes provide, the checks judge, the report stores."""
 
+from .disk import (
+    DeviceActivity,
+    DiskActivity,
+    DiskDevice,
+    DiskLatency,
+    DiskLayer,
+    DiskStack,
+    LayerKind,
+)
 from .kernel import (
     KERNEL_KEYS,
     BootTruth,
@@ -17,6 +26,7 @@ from .kernel import (
     TcpCounters,
 )
 from .load import HostLoad
+from .loopback import LoopbackRtt
 from .machine import (
     UNNAMED_CONTAINER,
     ClockSource,
@@ -52,22 +62,31 @@ from .redis import (
     RedisServerState,
     RedisServing,
 )
+from .spin import Cause, Gap, Spin, StealTicks, Throttling, TimeLost
 
 __all__ = [
     "KERNEL_KEYS",
     "UNNAMED_CONTAINER",
     "BootTruth",
+    "Cause",
     "ClockSource",
     "CommandTime",
     "Conntrack",
     "Cpu",
     "CpuPressure",
+    "DeviceActivity",
     "Disk",
+    "DiskActivity",
+    "DiskDevice",
+    "DiskLatency",
+    "DiskLayer",
+    "DiskStack",
     "Disks",
     "DriverKind",
     "FileHandles",
     "FileSystem",
     "FileSystems",
+    "Gap",
     "HostLoad",
     "HugePages",
     "Identity",
@@ -76,8 +95,10 @@ __all__ = [
     "KernelOwner",
     "KeyAtBoot",
     "LateWriter",
+    "LayerKind",
     "Listener",
     "Listeners",
+    "LoopbackRtt",
     "Machine",
     "Memory",
     "MemoryPressure",
@@ -96,8 +117,12 @@ __all__ = [
     "RedisServerState",
     "RedisServing",
     "SoftNet",
+    "Spin",
+    "StealTicks",
     "SwapSpace",
     "Swapping",
     "Sysctls",
     "TcpCounters",
+    "Throttling",
+    "TimeLost",
 ]
