@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from vdscheck.catalogue import Catalogue
 from vdscheck.measurements import (
     CommandTime,
+    HostLoad,
     HugePages,
     KernelOwner,
     Listener,
     Listeners,
+    LoopbackRtt,
     RedisClients,
     RedisDoor,
     RedisExposure,
@@ -26,7 +28,9 @@ from vdscheck.measurements import (
     RedisReplication,
     RedisServerState,
     RedisServing,
+    Spin,
     Sysctls,
+    TimeLost,
 )
 from vdscheck.model import Absent, Confidence, Judgement, Reason, Verdict, not_applicable, unmeasured
 from vdscheck.ruleset import build
@@ -36,6 +40,7 @@ from vdscheck.threshold import absent_judgement
 PASS, WARN, FAIL = Verdict.PASS, Verdict.WARN, Verdict.FAIL
 UNKNOWN, NOT_HERE = Verdict.UNKNOWN, Verdict.NOT_APPLICABLE
 NOT_ALLOWED = unmeasured(Reason.PERMISSION, "user mon may not do INFO: ACL SETUSER mon +info")
+NOT_ASKED = unmeasured(Reason.NOT_RUN, "not in this run")
 NOBODY = not_applicable("no Redis listens")
 
 
@@ -224,6 +229,8 @@ def limits(catalogue: Catalogue) -> Mapping[str, Mapping[str, Any]]:
 
 def asked(catalogue: Catalogue, limits: Mapping[str, Any], name: str, given_values: Mapping[str, Any]) -> Judgement:
     check_id = f"redis.{name}"
+    if name == "latency":
+        given_values = {"load": NOT_ASKED, "loopback": NOT_ASKED, "spin": NOT_ASKED} | dict(given_values)
     result = catalogue.checks[check_id].check.function(**limits.get(check_id, {}), **given_values)
     judged = absent_judgement(result) if isinstance(result, Absent) else result
     assert isinstance(judged, Judgement)
@@ -287,6 +294,32 @@ def test_the_part_that_explains_most_of_what_is_too_much_is_named(
         assert f"the {part} breaks it: " in judged.summary
     if found.serving is None:
         assert "ACL SETUSER mon +info" in judged.summary
+
+
+def test_a_box_that_is_slow_without_redis_is_named(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+    nothing = TimeLost(
+        other_tasks_s=0.0, throttling_s=0.0, steal_s=0.0, interrupts_s=0.0, hidden_s=0.0, stopped_s=0.0, vdscheck_s=0.0
+    )  # fmt: skip
+    spin = Spin(
+        window_s=5.0, cpus=2, usable_cpus=2, ended_early=0, spun_s=10.0, gap_lengths=None, gaps=0, lost=nothing,
+        longest=(), waiting_known=True, steal=None, steal_missing=None, throttling=None,
+    )  # fmt: skip
+    fast = LoopbackRtt(window_s=1.0, request_bytes=14, reply_bytes=7, rtt=times((5000, 20.0)))
+    found = replace(SLOW, ping=times((20_000, 25.0), (300, 3000.0)))
+
+    def said(**box: Any) -> str:
+        return asked(catalogue, limits, "latency", {"found": found, "state": STATE} | box).summary
+
+    assert "cannot be told" in said(loopback=fast, spin=spin)
+    assert "the box breaks it: two processes here" in said(loopback=replace(fast, rtt=times((5000, 2000.0))), spin=spin)
+    stolen = replace(spin, lost=replace(nothing, steal_s=4.0))
+    assert "the box breaks it: its CPUs lost 40 % of CPU time" in said(loopback=fast, spin=stolen)
+
+
+def test_a_host_that_was_busy_is_said_to_be(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+    load = HostLoad(window_s=0.5, cpus=2, busy_cpus=1.8, load_1min=3.2, io_some_avg10_percent=None)
+    judged = asked(catalogue, limits, "latency", {"found": FAST, "state": STATE, "load": load})
+    assert "the host was busy before this: 1.8 of 2 CPUs" in judged.summary
 
 
 def test_stalls_too_few_to_fail_are_told_of(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
