@@ -4,6 +4,9 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from .program import environment, vdscheck
 
 SECRET = "hunter2-s3cret"
 ESCAPES = b"\x1b[2J\x1b]0;owned\x07\x9b31m"
-LIMIT_S = 25.0
+LIMIT_S = 10.0
 LIMIT_MB = 300
 
 CASES: dict[str, tuple[Part, str, str]] = {
@@ -36,22 +39,6 @@ CASES: dict[str, tuple[Part, str, str]] = {
 }
 
 
-def examined(port: int, *words: str) -> tuple[dict[str, dict[str, Any]], str, float, float]:
-    """The findings, everything that was written, how long it took, and the most memory of any process, in MB."""
-    url = f"redis://mon:{SECRET}@127.0.0.1:{port}"
-    began = time.monotonic()
-    program = [sys.executable, "-c", MEASURED, sys.executable, "-m", "vdscheck", "run", "--only", "redis.*", "--json"]
-    done = subprocess.run(
-        [*program, "--quick", *words],
-        env=environment(VDSCHECK_REDIS_URL=url), capture_output=True, text=True, check=False, timeout=60, cwd="/",
-    )  # fmt: skip
-    took_s = time.monotonic() - began
-    assert done.returncode == 0, done.stderr
-    report, _, most_kb = done.stdout.rpartition("\n\x1e")
-    findings = {each["id"]: each for each in json.loads(report)["findings"]}
-    return findings, done.stdout + done.stderr, took_s, int(most_kb) / 1024
-
-
 MEASURED = """
 import resource, subprocess, sys
 done = subprocess.run(sys.argv[1:])
@@ -61,24 +48,68 @@ sys.exit(done.returncode)
 """Of processes that were waited for, also those that ended in between (getrusage(2), ru_maxrss)."""
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A run on some servers: everything that was written, and the most memory of any process."""
+
+    report: dict[str, Any]
+    everything: str
+    most_mb: float
+
+    def findings(self, port: int) -> dict[str, dict[str, Any]]:
+        subject = f"127.0.0.1:{port}"
+        return {each["id"]: each for each in self.report["findings"] if each["subject"] == subject}
+
+    def durations_s(self, port: int) -> list[float]:
+        measured = self.report["measurements"].items()
+        return [taken["duration_s"] for key, taken in measured if key.endswith(f"[127.0.0.1:{port}]")]
+
+
+def examined(folder: Path, *ports: int) -> Examined:
+    file = folder / "vdscheck.toml"
+    file.write_text(f"redis = {json.dumps([f'redis://mon:{SECRET}@127.0.0.1:{port}' for port in ports])}\n")
+    program = [sys.executable, "-c", MEASURED, sys.executable, "-m", "vdscheck", "run", "--only", "redis.*", "--json"]
+    done = subprocess.run(
+        [*program, "--quick", "--config", str(file)],
+        env=environment(), capture_output=True, text=True, check=False, timeout=120, cwd="/",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report, _, most_kb = done.stdout.rpartition("\n\x1e")
+    return Examined(json.loads(report), done.stdout + done.stderr, int(most_kb) / 1024)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Examined, dict[str, int]]]:
+    """All of them in one run."""
+    with ExitStack() as servers:
+        ports = {case: servers.enter_context(server(part)) for case, (part, _, _) in CASES.items()}
+        yield examined(tmp_path_factory.mktemp("hostile"), *ports.values()), ports
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_no_redis_is_one_clear_line(case: str) -> None:
-    part, reason, said = CASES[case]
-    with server(part) as port:
-        findings, everything, took_s, most_mb = examined(port)
+def test_what_is_no_redis_is_one_clear_line(together: tuple[Examined, dict[str, int]], case: str) -> None:
+    run, ports = together
+    _, reason, said = CASES[case]
+    findings = run.findings(ports[case])
     latency = findings["redis.latency"]
     assert (latency["verdict"], latency["reason"]) == ("unknown", reason), latency["summary"]
     assert said in latency["summary"]
     assert "\n" not in latency["summary"]
     assert len(latency["summary"]) < 300
+    assert len(findings) == 7
     assert all(each["verdict"] == "unknown" for each in findings.values())
-    assert not any(character in everything for character in "\x1b\x07\x9b")
-    assert SECRET not in everything
-    assert took_s < LIMIT_S
-    assert most_mb < LIMIT_MB
+    assert len(run.durations_s(ports[case])) == 3
+    assert max(run.durations_s(ports[case])) < LIMIT_S
 
 
-def test_an_info_of_a_gigabyte_is_refused_and_the_latency_stands() -> None:
+def test_nothing_of_it_is_a_secret_an_escape_or_large(together: tuple[Examined, dict[str, int]]) -> None:
+    run, _ = together
+    assert SECRET not in run.everything
+    assert not any(character in run.everything for character in "\x1b\x07\x9b")
+    assert run.most_mb < LIMIT_MB
+
+
+def test_an_info_of_a_gigabyte_is_refused(tmp_path: Path) -> None:
     block = b"x" * (1 << 20)
 
     def info(connection: Any) -> None:
@@ -87,29 +118,30 @@ def test_an_info_of_a_gigabyte_is_refused_and_the_latency_stands() -> None:
             connection.sendall(block)
 
     with server(answers(ping=b"+PONG\r\n", info=info, exists=b":0\r\n")) as port:
-        findings, _, took_s, most_mb = examined(port)
-    assert "answers INFO with more than 1,048,576 bytes" in findings["redis.memory"]["summary"]
-    assert took_s < LIMIT_S
-    assert most_mb < LIMIT_MB
+        run = examined(tmp_path, port)
+    assert "answers INFO with more than 1,048,576 bytes" in run.findings(port)["redis.memory"]["summary"]
+    assert max(run.durations_s(port)) < LIMIT_S
+    assert run.most_mb < LIMIT_MB
 
 
-def test_an_info_that_lies_is_refused_or_made_harmless() -> None:
+def test_an_info_that_lies_is_refused_or_made_harmless(tmp_path: Path) -> None:
     lies = (
         b"redis_version:%s\r\nused_memory:99999999999999999999999\r\nconnected_clients:-5\r\nrole:%s\r\nloading:maybe\r\n"
         b"maxclients:0\r\nslave0:ip=%s,port=x,state=%s,offset=-1,lag=nan\r\nprocess_id:0x1\r\n"
     ) % (ESCAPES, SECRET.encode(), ESCAPES, SECRET.encode())
     with server(answers(ping=b"+PONG\r\n", info=bulk(lies), config=b"*1\r\n$1\r\nx\r\n", exists=b":0\r\n")) as port:
-        findings, everything, _, _ = examined(port)
+        run = examined(tmp_path, port)
+    findings = run.findings(port)
     assert not [each for each in findings.values() if each["reason"] == "error"]
-    assert SECRET not in everything
-    assert not any(character in everything for character in "\x1b\x07\x9b")
+    assert SECRET not in run.everything
+    assert not any(character in run.everything for character in "\x1b\x07\x9b")
     for check in ("memory", "clients"):
         assert findings[f"redis.{check}"]["verdict"] == "unknown"
 
 
 def test_a_host_without_a_name_is_unreachable_and_in_one_line() -> None:
     done = vdscheck(
-        "run", "--only", "redis.latency", "--quick", "--json",
+        "run", "--only", "redis.clients", "--quick", "--json",
         env={"VDSCHECK_REDIS_URL": f"redis://:{SECRET}@no.such.host.invalid:6379"},
     )  # fmt: skip
     (finding,) = json.loads(done.stdout)["findings"]
@@ -120,17 +152,10 @@ def test_a_host_without_a_name_is_unreachable_and_in_one_line() -> None:
 
 BAD = (
     "redis://127.0.0.1 :6379",
-    f"redis://mon:{SECRET}@127.0.0.1 :6379",
-    f"redis:// mon:{SECRET}@127.0.0.1",
     f"redis//mon:{SECRET}@127.0.0.1",
     f"redis://mon:{SECRET}",
-    f"http://mon:{SECRET}@127.0.0.1",
-    f"redis://mon:{SECRET}@127.0.0.1:99999",
-    f"redis://mon:{SECRET}@127.0.0.1/zero",
     f"redis://127.0.0.1/0?passwort={SECRET}",
-    f"redis://127.0.0.1/0?x={SECRET}@y",
     f"redis://mon:{SECRET}\x1b[2J@127.0.0.1",
-    f"unix://mon:{SECRET}@relative/path",
     SECRET,
 )
 

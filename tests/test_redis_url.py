@@ -85,6 +85,20 @@ def test_what_may_be_anywhere_is_not_local(url: str) -> None:
     assert not parse(url).local
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://mon:SECRET@127.0.0.1 :6379", "redis:// mon:SECRET@127.0.0.1", "http://mon:SECRET@127.0.0.1"),
+        *("redis://mon:SECRET@127.0.0.1:99999", "redis://mon:SECRET@127.0.0.1/zero", "redis://127.0.0.1/0?x=SECRET@y"),
+        *("unix://mon:SECRET@relative/path", "redis://mon:SECRET", "SECRET", "redis//mon:SECRET@127.0.0.1"),
+    ],
+)
+def test_a_refusal_quotes_no_password_wherever_it_stands(url: str) -> None:
+    with pytest.raises(SubjectError) as refused:
+        parse(url)
+    assert "SECRET" not in str(refused.value)
+
+
 SECRETS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=6, max_size=20).map(lambda text: f"<<{text}>>")
 
 
