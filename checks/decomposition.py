@@ -1,7 +1,6 @@
 """Which of three breaks a latency limit of Redis: this box, the network, or the server; or that it cannot be told."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vdscheck.measurements import HostLoad, LoopbackRtt, RedisLatency, Spin
 from vdscheck.plugin import Absent, Evidence, evidence, spoken
@@ -12,22 +11,20 @@ RESENT_US = 200_000
 """TCP waits at least this long before it sends a segment again (TCP_RTO_MIN, include/net/tcp.h)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slow:
+class Slow(NamedTuple):
     """The PINGs over a limit: how many, and the time in them; and what they took beyond an ordinary one."""
 
-    count: int
+    number: int
     total_us: float
     excess_us: float
 
     @property
     def share(self) -> str:
         """The time in them, for people."""
-        return f"{spoken(self.count)} PINGs took {_ms(self.total_us)}"
+        return f"{spoken(self.number)} PINGs took {_ms(self.total_us)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """What was measured of this machine without Redis: other work, round trips over loopback, gaps of its CPUs."""
 
     load: HostLoad | Absent
@@ -52,8 +49,7 @@ class Box:
         return tuple(shown)
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """What breaks the limit, and what shows it; no part where it cannot be told."""
 
     part: Literal["box", "network", "server"] | None
@@ -87,10 +83,10 @@ def cause(found: RedisLatency, limit_us: float, box: Box) -> Cause:
     if away:
         explained.append((_lost_us(found), _lossy))
     most_us, said = max(((us or 0.0, said) for us, said in explained), key=lambda each: each[0])
-    if over.count and most_us >= MOST * over.excess_us > 0:
+    if over.number and most_us >= MOST * over.excess_us > 0:
         return said(found, over)
     long_calls = _long_calls(found, limit_us)
-    if over.count and long_calls >= MOST * over.count:
+    if over.number and long_calls >= MOST * over.number:
         why = f"{spoken(long_calls)} calls of others ran longer than that, {_slowest(found)}; {over.share}"
         return Cause("server", why)
     return _without_redis(found, limit_us, over, box) or Cause(None, _undecided(found, over))
@@ -104,7 +100,7 @@ def _without_redis(found: RedisLatency, limit_us: float, over: Slow, box: Box) -
             return Cause("box", f"two processes here answer each other over loopback with a p99 of {_ms(p99.value)}")
     if not isinstance(box.spin, Absent):
         lost_us = box.spin.lost_percent / 100 * found.window_s * 1e6
-        if over.count and lost_us >= MOST * over.excess_us > 0:
+        if over.number and lost_us >= MOST * over.excess_us > 0:
             share = f"{spoken(round(box.spin.lost_percent, 1))} % of CPU time"
             return Cause("box", f"its CPUs lost {share} in gaps of 1 ms and more; {over.share}")
     return None
