@@ -49,6 +49,7 @@ from .machine import (
     Swapping,
 )
 from .redis import (
+    CallTime,
     CommandTime,
     RedisClients,
     RedisDoor,
@@ -68,6 +69,7 @@ __all__ = [
     "KERNEL_KEYS",
     "UNNAMED_CONTAINER",
     "BootTruth",
+    "CallTime",
     "Cause",
     "ClockSource",
     "CommandTime",
