@@ -48,6 +48,20 @@ from .machine import (
     SoftNet,
     Swapping,
 )
+from .redis import (
+    CommandTime,
+    RedisClients,
+    RedisDoor,
+    RedisExposure,
+    RedisLatency,
+    RedisMemory,
+    RedisPersistence,
+    RedisProcess,
+    RedisReplica,
+    RedisReplication,
+    RedisServerState,
+    RedisServing,
+)
 from .spin import Cause, Gap, Spin, StealTicks, Throttling, TimeLost
 
 __all__ = [
@@ -56,6 +70,7 @@ __all__ = [
     "BootTruth",
     "Cause",
     "ClockSource",
+    "CommandTime",
     "Conntrack",
     "Cpu",
     "CpuPressure",
@@ -90,6 +105,17 @@ __all__ = [
     "Nic",
     "Nics",
     "Pressure",
+    "RedisClients",
+    "RedisDoor",
+    "RedisExposure",
+    "RedisLatency",
+    "RedisMemory",
+    "RedisPersistence",
+    "RedisProcess",
+    "RedisReplica",
+    "RedisReplication",
+    "RedisServerState",
+    "RedisServing",
     "SoftNet",
     "Spin",
     "StealTicks",
