@@ -215,7 +215,6 @@ def above(user: int, mode: int) -> Any:
         (owned(0, 0, 0o664), None),
         (above(1000, 0o755), "belongs to another user"),
         (above(0, 0o777), "can be written by others"),
-        (above(0, 0o775), "can be written by others"),
         (above(0, 0o1777), "can be written by others"),
     ],
 )

@@ -58,7 +58,7 @@ def _refuse_untrusted(path: str) -> None:
             except OSError as error:
                 message = f"{safe_text(path)}: {error.strerror}"
                 raise ConfigError(message) from error
-            others = found.st_mode & 0o022
+            others = found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid != 0)
             is_link = os.path.islink(step)
             if found.st_uid != 0 or (others and not is_link):
                 owner = "belongs to another user" if found.st_uid else "can be written by others"
