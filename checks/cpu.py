@@ -167,7 +167,7 @@ def jitter(spin: Spin, machine: Machine | Absent, load: HostLoad | Absent, lost:
         https://docs.kernel.org/scheduler/sched-bwc.html (throttling);
         https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.stat, cpu.max)
     """
-    throttled = 2 * spin.lost.throttling_s > spin.lost.lost_s > 0
+    throttled = lost.verdict(spin.throttled_percent) is not Verdict.PASS
     judged = lost.judge(
         spin.lost_percent,
         "time lost in gaps over 1 ms",

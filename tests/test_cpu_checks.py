@@ -160,10 +160,18 @@ def test_throttling_is_named_with_the_quota_and_its_counters(catalogue: Catalogu
     assert "the CPU quota of the control group throttles" in unknown_group.summary
 
 
-def test_what_is_mostly_not_throttling_is_not_called_that(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+def test_throttling_that_alone_is_too_much_is_named_beside_a_larger_cause(
+    catalogue: Catalogue, limits: Mapping[str, Any]
+) -> None:
     judged = asked(catalogue, limits, "cpu.jitter", spin=lossy(throttling_s=0.4, other_tasks_s=0.6))
-    assert "quota" not in judged.summary
+    assert "the CPU quota of the control group throttles" in judged.summary
     assert "to other tasks (600 ms), throttling (400 ms)" in judged.summary
+    assert judged.fix is not None
+
+
+def test_throttling_that_alone_would_pass_is_not_blamed(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+    judged = asked(catalogue, limits, "cpu.jitter", spin=lossy(throttling_s=0.009, other_tasks_s=0.6))
+    assert "quota" not in judged.summary
     assert judged.fix is None
 
 

@@ -410,7 +410,7 @@ def test_a_spinning_process_that_is_ended_or_stopped_is_said_to_have_been(number
 
 def test_a_stop_is_neither_steal_nor_other_tasks() -> None:
     before = set(children())
-    running = spin.spin.function(Host(ends_at=time.monotonic() + 1.2))
+    running = spin.spin.function(Host(ends_at=time.monotonic() + 3.0))
     next(running)
     spinning = sorted(pid for pid in children() if pid not in before)
     os.kill(spinning[0], signal.SIGSTOP)

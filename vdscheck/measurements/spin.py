@@ -123,6 +123,11 @@ class Spin:
         return _percent(self.lost.lost_s, self.spun_s)
 
     @property
+    def throttled_percent(self) -> float:
+        """The share of the watched time in which the quota of the control group held our task back."""
+        return _percent(self.lost.throttling_s, self.spun_s)
+
+    @property
     def hidden_percent(self) -> float:
         """The share of the watched time that vanished while our task ran by the guest's account."""
         return _percent(self.lost.hidden_s, self.spun_s)
