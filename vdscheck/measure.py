@@ -125,7 +125,7 @@ def _planned(entry: ProbeEntry, host: Host, options: Options) -> dict[str, Job |
     subjects = entry.subject.chosen(options.settings)
     if not subjects:
         return {entry.probe.id: not_applicable(f"nothing is configured for {entry.probe.id}")}
-    keyed = {f"{entry.probe.id}[{name}]": subject for name, subject in subjects.items()}
+    keyed = {f"{entry.probe.id}[{name}]" if name else entry.probe.id: each for name, each in subjects.items()}
     return {key: _job(key, entry, subject, host, options) for key, subject in keyed.items()}
 
 

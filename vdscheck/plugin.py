@@ -22,7 +22,7 @@ from vdscheck.model import (
     not_applicable,
     unmeasured,
 )
-from vdscheck.stats import Distribution, Estimate, Recorder, exact, percentile, proportion
+from vdscheck.stats import Distribution, Estimate, Recorder, exact, median, paired_difference, percentile, proportion
 from vdscheck.target import Host
 from vdscheck.threshold import AtLeast, AtMost, OneOf, absent_judgement, spoken, with_unit
 
@@ -57,7 +57,9 @@ __all__ = [
     "evidence",
     "exact",
     "measurement",
+    "median",
     "not_applicable",
+    "paired_difference",
     "percentile",
     "probe",
     "proportion",
@@ -65,6 +67,7 @@ __all__ = [
     "unmeasured",
     "with_unit",
 ]
+
 
 class SubjectError(ValueError):
     """What the user named cannot be a subject: one line, without secrets. Nothing is measured then."""
