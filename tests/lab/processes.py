@@ -13,9 +13,15 @@ APT_TIMEOUT_S: Final = 900.0
 
 PACKAGES: Final[Mapping[str, str]] = {
     "busybox": "busybox-static",
+    "ip": "iproute2",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
+    "nsenter": "util-linux",
+    "openssl": "openssl",
     "qemu-system-x86_64": "qemu-system-x86",
+    "redis-benchmark": "redis-tools",
+    "redis-server": "redis-server",
     "runc": "runc",
     "unshare": "util-linux",
 }

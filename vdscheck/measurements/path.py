@@ -1,4 +1,4 @@
-"""What is measured of the ways to places: hops, round trips, what is lost where, the largest packet; and of resolvers."""
+"""What is measured of the ways to places: hops, round trips, what is lost where, the largest packet; of resolvers."""
 
 from typing import Literal
 
