@@ -90,6 +90,14 @@ def run(
             metavar="URL",
         ),
     ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--path",
+            help="Measure the way to this place (repeatable; the first is to be near; oslo and frankfurt).",
+            metavar="NAME=HOST",
+        ),
+    ] = None,
     quiet: Quiet = None,
     verbose: Verbose = None,
     no_color: NoColor = None,
@@ -116,6 +124,7 @@ def run(
         root=root,
         disk=disk or (),
         redis=redis or (),
+        path=path or (),
         quiet=quiet,
         verbose=verbose,
         no_color=no_color,

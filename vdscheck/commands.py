@@ -57,6 +57,7 @@ class Asked:
     root: str | None = None
     disk: Sequence[str] = ()
     redis: Sequence[str] = ()
+    path: Sequence[str] = ()
     duration_s: float | None = None
     quiet: bool | None = None
     verbose: bool | None = None
@@ -117,7 +118,7 @@ class Settings:
         """What the probes that measure one by one choose from: the options, and what plugins are told."""
         chosen = dict(self.values.get("plugin", {}))
         redis = self.asked.redis or list(filter(None, [os.environ.get("VDSCHECK_REDIS_URL")]))
-        for name, said in (("disk", self.asked.disk), ("redis", redis)):
+        for name, said in (("disk", self.asked.disk), ("redis", redis), ("path", self.asked.path)):
             chosen[name] = list(self.first(name, said, ()))
         return chosen
 

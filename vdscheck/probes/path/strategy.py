@@ -17,8 +17,8 @@ HOPS_LIMIT = 30
 BEYOND = 3
 """How far beyond the last hop that answered a target is looked for that has not been reached."""
 ECHO_TTL = 64
-ECHOES_BY_TCP = 8
-"""Of ten: a handshake costs two packets, and 80 of them bear a p95 with its interval (72 do)."""
+TCP_SHARE = 0.8
+"""Of the echoes, since a handshake costs two packets: 80 bear a p95 with its interval (72 do)."""
 
 EchoMode = Literal["icmp", "tcp"]
 

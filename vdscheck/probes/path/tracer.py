@@ -14,7 +14,7 @@ from vdscheck.probes.path.packets import Family
 from vdscheck.probes.path.places import How, Sought, Target
 from vdscheck.probes.path.state import Awaited, Method, Moment, NotSent, Probe, Trail, is_from_target
 from vdscheck.probes.path.strategy import (
-    ECHOES_BY_TCP,
+    TCP_SHARE,
     EchoMode,
     Itinerary,
     Limiter,
@@ -195,7 +195,8 @@ class Tracer:
         )
         candidate.asked_rounds += candidate.mode is not None
         by_tcp = candidate.mode == "tcp"
-        count = 0 if candidate.mode is None else min(ECHOES_BY_TCP, self.plan.echoes) if by_tcp else self.plan.echoes
+        count = 0 if candidate.mode is None else self.plan.echoes
+        count = int(TCP_SHARE * count) if by_tcp else count
         itinerary.packets_each = PACKETS if by_tcp else 1
         itinerary.traces = traced
         itinerary.explores = candidate.explored_in == self.round

@@ -1,0 +1,61 @@
+"""What round trips say of distances: nothing is faster than light, and most of the way is glass."""
+
+import math
+from collections.abc import Iterator
+from itertools import combinations
+
+from vdscheck.measurements import Paths, PathTrace, Place
+
+EARTH_KM = 6371.0088
+"""Mean radius (IUGG)."""
+VACUUM_KM_PER_MS = 299.792458
+"""The speed of light: what bears a proof."""
+FIBRE_KM_PER_MS = VACUUM_KM_PER_MS / 1.4682
+"""In silica fibre at 1550 nm (Corning SMF-28: group index 1.4682): what is likely."""
+
+
+def great_circle_km(one: Place, other: Place) -> float | None:
+    """The shortest way over the globe; None where a place has no coordinates."""
+    if one.latitude is None or one.longitude is None or other.latitude is None or other.longitude is None:
+        return None
+    lat1, lat2 = math.radians(one.latitude), math.radians(other.latitude)
+    half = math.sin((lat2 - lat1) / 2) ** 2
+    half += math.cos(lat1) * math.cos(lat2) * math.sin(math.radians(other.longitude - one.longitude) / 2) ** 2
+    return 2 * EARTH_KM * math.asin(math.sqrt(min(1.0, half)))
+
+
+def farthest_km(rtt_ms: float, km_per_ms: float) -> float:
+    """How far away something can be at most that answers after this time."""
+    return rtt_ms / 2 * km_per_ms
+
+
+def least_rtt_ms(distance_km: float, km_per_ms: float) -> float:
+    """The least round trip over a distance."""
+    return 2 * distance_km / km_per_ms
+
+
+def answering(paths: Paths) -> Iterator[tuple[PathTrace, float]]:
+    """The ways whose place answers, in the order of the places, with the least round trip in ms."""
+    for place in paths.places:
+        trace = paths.traces.get(place.name)
+        if trace is not None and trace.minimum_ms is not None:
+            yield trace, trace.minimum_ms
+
+
+def contradiction(paths: Paths) -> str | None:
+    """Why two places cannot both be where they are said to be; None where nothing speaks against it.
+
+    From one place to the other by way of here is no shorter than straight on, and light needs that long.
+    """
+    for (one, one_ms), (other, other_ms) in combinations(answering(paths), 2):
+        apart_km = great_circle_km(one.place, other.place)
+        if apart_km is None:
+            continue
+        needed_ms = least_rtt_ms(apart_km, VACUUM_KM_PER_MS)
+        if one_ms + other_ms < needed_ms:
+            return (
+                f"{one.place.name} answers in {one_ms:.2f} ms and {other.place.name} in {other_ms:.2f} ms, and light "
+                f"needs {needed_ms:.2f} ms for the {apart_km:,.0f} km between them: at least one of "
+                f"{one.host} and {other.host} is not where it is said to be (anycast, or a proxy)"
+            )
+    return None
