@@ -38,25 +38,25 @@ def dns(found: Resolvers, p95: AtMost) -> dict[str, Judgement | Absent]:
     By hand: dig @RESOLVER NAME | grep 'Query time'
     Sources: house (an answer from a cache in the same country is there in 50 ms, or is not a cache)
     """
-    return {each.address: _resolver(each, p95) for each in found.resolvers}
+    others_answer = any(each.answered for each in found.resolvers)
+    return {each.address: _resolver(each, p95, others_answer=others_answer) for each in found.resolvers}
 
 
-def _resolver(found: ResolverTimes, p95: AtMost) -> Judgement | Absent:
+def _resolver(found: ResolverTimes, p95: AtMost, *, others_answer: bool) -> Judgement | Absent:
     codes = ", ".join(f"{count} {name}" for name, count in found.codes.items())
     if found.cached is None:
-        return unmeasured(Reason.UNREACHABLE, f"{found.address} answered {found.answered} of {found.sent} questions")
+        why = f"{found.address} answered {found.answered} of {found.sent} questions"
+        if found.answered or not others_answer:
+            return unmeasured(Reason.UNREACHABLE, why)
+        return Judgement(verdict=Verdict.FAIL, summary=f"{why}, and another resolver answers", expected=p95.expected())
     said = [Evidence("answered", f"{found.answered} of {found.sent} ({codes})", None, "UDP port 53")]
     if found.first_ms:
         said.append(Evidence("slowest_first_answer_ms", round(max(found.first_ms), 2), "ms", "UDP port 53"))
     judged = p95.judge(found.cached.percentile_ms(0.95), "p95 of answers for known names", evidence=tuple(said))
     if found.cached_p95_lost:
-        return replace(
-            judged,
-            verdict=Verdict.FAIL,
-            reason=None,
-            summary=f"{found.sent - found.answered} of {found.sent} questions were not answered, so the p95 is "
-            f"beyond any limit, {p95.phrase()}",
-        )
+        lost = found.sent - found.answered
+        why = f"{lost} of {found.sent} questions were not answered: it is slow, or limits the questions of one client"
+        return replace(judged, verdict=Verdict.UNKNOWN, reason=Reason.TIMEOUT, summary=why)
     return judged
 
 

@@ -52,6 +52,7 @@ from .path import (
     RoundTrips,
     Sample,
     TargetMinimum,
+    TcpBuffers,
 )
 from .redis import (
     CommandTime,
@@ -127,5 +128,6 @@ __all__ = [
     "Swapping",
     "Sysctls",
     "TargetMinimum",
+    "TcpBuffers",
     "TcpCounters",
 ]

@@ -220,6 +220,14 @@ class Resolvers:
 
 
 @measurement
+class TcpBuffers:
+    """The largest buffers that a TCP connection may grow to (the third number of tcp_rmem and tcp_wmem)."""
+
+    receive_max_bytes: int
+    send_max_bytes: int
+
+
+@measurement
 class NetworkWindow:
     """Counters of the network while the run went on (/proc/net/snmp, softnet_stat, /sys/class/net)."""
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from vdscheck.measurements.path import NetworkWindow, Resolvers
+from vdscheck.measurements.path import NetworkWindow, Resolvers, TcpBuffers
 from vdscheck.plugin import Host, Reason, UnavailableError, Window, not_applicable, probe, unmeasured
 from vdscheck.probes import cgroups, optional
 from vdscheck.probes.dns import nameservers
@@ -17,12 +17,12 @@ _DROPPED_COLUMN = 1
 @probe(
     "net.resolvers",
     deadline_s=3.0,
-    window=Window(passive_s=None, quick_s=1.2, default_s=1.5, thorough_s=3.0),
+    window=Window(passive_s=None, quick_s=1.3, default_s=3.0, thorough_s=8.0),
     sends=True,
     live=True,
 )
 def resolvers(host: Host, places: Places) -> Iterator[Resolvers]:
-    """Asks each resolver of /etc/resolv.conf for the names of the places' hosts, then 80 times again, over UDP."""
+    """Asks each resolver of /etc/resolv.conf for the names of the places' hosts, then 110 times again, over UDP."""
     from vdscheck.probes.resolving import Asking, asked_over_and_over
 
     hosts = (target.host for sought in places.sought for target in sought.targets)
@@ -62,6 +62,23 @@ def counters(host: Host) -> Iterator[NetworkWindow]:
             segments_out_since_boot=now["OutSegs"],
             retransmitted_since_boot=now["RetransSegs"],
         )
+
+
+@probe("net.buffers", cheap=True, deadline_s=2.0)
+def buffers(host: Host) -> TcpBuffers:
+    """Reads net.ipv4.tcp_rmem and tcp_wmem."""
+    return TcpBuffers(
+        receive_max_bytes=_largest(host, "/proc/sys/net/ipv4/tcp_rmem"),
+        send_max_bytes=_largest(host, "/proc/sys/net/ipv4/tcp_wmem"),
+    )
+
+
+def _largest(host: Host, path: str) -> int:
+    words = host.read(path).split()
+    found = cgroups.whole(words[2]) if len(words) == 3 else None  # noqa: PLR2004 - least, default, largest
+    if found is None:
+        raise UnavailableError(unmeasured(Reason.ERROR, f"{path} does not hold three numbers"))
+    return found
 
 
 def _counted(host: Host) -> dict[str, int]:
