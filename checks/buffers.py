@@ -22,6 +22,8 @@ from .settings import not_ours
 
 BITS = 8
 KEYS = {"receive": "net.ipv4.tcp_rmem", "send": "net.ipv4.tcp_wmem"}
+START = {"receive": "4096 131072", "send": "4096 16384"}
+"""The least and the first size, as the kernel's documentation has them."""
 SOURCE = "kernel: https://docs.kernel.org/networking/ip-sysctl.html (tcp_rmem, tcp_wmem); RFC 7323, section 1.1"
 
 
@@ -53,7 +55,7 @@ def socket_buffers(
     wanted = replace(sold, pass_limit=needed, unit="bytes", source=SOURCE)
     sizes = {"receive": buffers.receive_max_bytes, "send": buffers.send_max_bytes}
     which = min(sizes, key=lambda each: sizes[each])
-    lines = [f"sysctl -w {KEYS[each]}='4096 131072 {needed}'" for each, size in sizes.items() if size < needed]
+    lines = [f"sysctl -w {KEYS[each]}='{START[each]} {needed}'" for each, size in sizes.items() if size < needed]
     judged = wanted.judge(
         sizes[which],
         f"the largest {which} buffer",

@@ -193,6 +193,8 @@ def _not_comparable(paths: Paths, reached: list[str]) -> Absent | None:
 
 def _nearest_words(judged: Judgement, lead: Estimate, wanted: str, rival: str, minima: str) -> str:
     between = f"[{_bound(lead.low)}, {_bound(lead.high)}]"
+    if judged.verdict is Verdict.UNKNOWN and abs(lead.low) == abs(lead.high) == float("inf"):
+        return f"{lead.count} rounds are too few to tell {wanted} from {rival} by more than chance; minima {minima}"
     if judged.verdict is Verdict.UNKNOWN:
         return f"{wanted} and {rival} are too close to call: {lead.value:+.2f} ms {between}; minima {minima}"
     near, far = (wanted, rival) if lead.value >= 0 else (rival, wanted)
@@ -321,7 +323,9 @@ def call_budget(paths: Paths, budget: AtMost) -> Judgement | Absent:
             return unmeasured(Reason.ERROR, "the clock was set while it was measured: run it again")
         one = times.percentile_ms(0.5)
         five = Estimate(CALLS * one.value, CALLS * one.low, CALLS * one.high, one.count, one.bounded_from)
-        return budget.judge(five, f"{CALLS} calls to {wanted}, one after the other,", evidence=_medians(paths))
+        return budget.judge(
+            five, f"the time that {CALLS} calls to {wanted} take, one after the other,", evidence=_medians(paths)
+        )
 
     return by_place(paths, judged)[wanted]
 

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
-from vdscheck.measurements.path import Paths, PathTrace, TargetMinimum
+from vdscheck.measurements.path import Hop, Paths, PathTrace, TargetMinimum
 from vdscheck.model import Absent, Reason, UnavailableError, unmeasured
 from vdscheck.plugin import Host
+from vdscheck.probes.dns import nameservers
 from vdscheck.probes.path import mtu, names, snapshot
+from vdscheck.probes.path.backwards import Backwards
 from vdscheck.probes.path.packets import Family
 from vdscheck.probes.path.places import How, Places
 from vdscheck.probes.path.state import Complete, Stepped, is_from_target
@@ -25,7 +28,7 @@ def survey(host: Host, places: Places) -> Iterator[Paths]:
     plan = planned(places.how, host.time_left_s)
     has_ipv6 = _has_ipv6(host)
     ways = _ways(places, plan, min(RESOLVE_LIMIT_S, host.time_left_s / 2))
-    tracer = Tracer(ways, plan, places.how, began + host.time_left_s)
+    tracer = Tracer(ways, plan, places.how, time.monotonic() + host.time_left_s, _resolver(host, places.how))
     for _ in tracer.run():
         yield _made(tracer, places, time.monotonic() - began, has_ipv6=has_ipv6)
 
@@ -67,6 +70,15 @@ def _ways(places: Places, plan: Plan, limit_s: float) -> list[Way]:
                     candidates[address] = candidate
         ways.append(Way(sought, list(candidates.values()), tuple(dict.fromkeys(problems))))
     return ways
+
+
+def _resolver(host: Host, how: How) -> Backwards | None:
+    if not how.names:
+        return None
+    try:
+        return Backwards(nameservers(host.read("/etc/resolv.conf"))[0])
+    except (UnavailableError, OSError, UnicodeError):
+        return None
 
 
 def _has_ipv6(host: Host) -> bool:
@@ -127,7 +139,7 @@ def _trace(tracer: Tracer, way: Way, traced: Candidate, *, samples: bool) -> Pat
         engine=traced.engine.name,
         rounds=tracer.round + 1,
         packets=traced.itinerary.limiter.packets,
-        hops=hops,
+        hops=hops if tracer.names is None else _called(hops, tracer.names),
         end_ttl=trail.end_ttl,
         refusal=snapshot.refusal(trail, traced.family),
         loop=snapshot.loops(hops),
@@ -140,6 +152,13 @@ def _trace(tracer: Tracer, way: Way, traced: Candidate, *, samples: bool) -> Pat
         minimum_ms=min((each for each in minima if each is not None), default=None),
         mtu=mtu.found(trail, has_icmp=traced.has_icmp),
         samples=snapshot.samples(trail) if samples else (),
+    )
+
+
+def _called(hops: tuple[Hop, ...], names: Backwards) -> tuple[Hop, ...]:
+    return tuple(
+        replace(hop, responders=tuple(replace(each, name=names.name(each.address)) for each in hop.responders))
+        for hop in hops
     )
 
 

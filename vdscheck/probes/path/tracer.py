@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from vdscheck.probes.path import mtu
+from vdscheck.probes.path.backwards import Backwards
 from vdscheck.probes.path.engines import Answer, Engine, Stamp, open_engine
 from vdscheck.probes.path.packets import Family
 from vdscheck.probes.path.places import How, Sought, Target
@@ -111,6 +112,8 @@ class Tracer:
     how: How
     ends_at: float
     """When to end at the latest, by the monotonic clock."""
+    names: Backwards | None = None
+    """Whom to ask what addresses are called."""
     round: int = -1
     complete: bool = False
     _round_began: float = 0.0
@@ -130,25 +133,33 @@ class Tracer:
         with ExitStack() as stack, selectors.DefaultSelector() as selector:
             for engine in engines:
                 stack.callback(engine.close)
-                selector.register(engine, selectors.EVENT_READ)
+                selector.register(engine, selectors.EVENT_READ, engine)
+            if self.names is not None:
+                stack.callback(self.names.close)
+                selector.register(self.names, selectors.EVENT_READ)
             self._begin(time.monotonic())
             while time.monotonic() < self.ends_at:
                 wake_at = self._step()
                 if wake_at is None:
                     self.complete = True
                     break
-                now = time.monotonic()
-                for key, _ in selector.select(max(0.0, min(wake_at, now + EVERY_S, self.ends_at) - now)):
-                    self._hear(key.fileobj)  # type: ignore[arg-type]
-                for engine in engines:
-                    if isinstance(engine, Tcp):
-                        self._hear(engine)
+                self._listen(selector, min(wake_at, time.monotonic() + EVERY_S, self.ends_at))
                 if time.monotonic() - told_at >= EVERY_S:
                     told_at = time.monotonic()
                     yield
             for engine in engines:
                 self._hear(engine)
         yield
+
+    def _listen(self, selector: selectors.BaseSelector, until: float) -> None:
+        for key, _ in selector.select(max(0.0, until - time.monotonic())):
+            if key.data is not None:
+                self._hear(key.data)
+            elif self.names is not None:
+                self.names.hear()
+        for engine in {id(each.tcp): each.tcp for each in self.candidates}.values():
+            # Handshakes that were not answered are given up, which nothing else tells of.
+            self._hear(engine)
 
     def _step(self) -> float | None:
         """Send what is due; when there is something to do again, None when all is done."""
