@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from vdscheck.measurements.path import Echoes, Hop, Paths, PathTrace, RoundTrips
-from vdscheck.model import Report, Verdict
+from vdscheck.model import Finding, Report, Verdict
 from vdscheck.render.canvas import Canvas, Sheet, Span
 from vdscheck.render.instrument import INDENT, SHOWN_FIRST, finding_lines, head
 from vdscheck.render.safe import harmless
@@ -14,6 +14,7 @@ from vdscheck.threshold import spoken
 HOP = 4
 CELL = 5
 LOSS = 7
+ANSWERS = 9
 LEAST_HOST, MOST_HOST = 15, 40
 GAP = 1
 BLOCKS_LIMIT = 4
@@ -53,7 +54,7 @@ class Block(NamedTuple):
     @property
     def width(self) -> int:
         """All of it."""
-        return self.host + LOSS + CELL * len(self.columns) + (LOSS if self.answers else 0)
+        return self.host + LOSS + CELL * len(self.columns) + (ANSWERS if self.answers else 0)
 
 
 def drawn(report: Report, paths: Paths, sheet: Sheet) -> bytes:
@@ -80,11 +81,19 @@ def _draw(canvas: Canvas, report: Report, paths: Paths, sheet: Sheet, *, picture
         canvas.prose([(_how(paths, traces), "dim")], indent=1)
         canvas.blank()
     if verdicts:
-        shown = [each for each in report.findings if each.verdict is not Verdict.NOT_APPLICABLE]
-        for finding in sorted(shown, key=lambda each: (each.id not in FIRST, SHOWN_FIRST.index(each.verdict))):
+        for finding in _shown(report.findings):
             finding_lines(canvas, finding)
     for warning in report.warnings:
         canvas.prose([(harmless(warning), "")], indent=INDENT, label=("NOTE", "bold"))
+
+
+def _shown(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """What is wrong first; several that say the same of one thing are one."""
+    kept: dict[tuple[Verdict, str | None, str], Finding] = {}
+    for finding in sorted(findings, key=lambda each: each.id != "path.rtt"):
+        kept.setdefault((finding.verdict, finding.subject, finding.summary), finding)
+    applicable = [each for each in kept.values() if each.verdict is not Verdict.NOT_APPLICABLE]
+    yield from sorted(applicable, key=lambda each: (each.id not in FIRST, SHOWN_FIRST.index(each.verdict)))
 
 
 def _line(canvas: Canvas, *spans: Span) -> None:
@@ -123,8 +132,8 @@ def _block(count: int, width: int) -> Block:
     fitting = max(LEAST_COLUMNS, min(len(COLUMNS), room // CELL))
     kept = tuple(column for column in COLUMNS if column.rank <= fitting)
     left = each - LOSS - CELL * len(kept)
-    answers = len(kept) == len(COLUMNS) and left - LOSS >= LEAST_HOST
-    return Block(min(MOST_HOST, max(1, left - (LOSS if answers else 0))), kept, answers)
+    answers = len(kept) == len(COLUMNS) and left - ANSWERS >= LEAST_HOST
+    return Block(min(MOST_HOST, max(1, left - (ANSWERS if answers else 0))), kept, answers)
 
 
 def _table(canvas: Canvas, traces: Sequence[PathTrace], *, utf8: bool) -> None:
@@ -135,7 +144,7 @@ def _table(canvas: Canvas, traces: Sequence[PathTrace], *, utf8: bool) -> None:
     for trace in traces:
         title += [(_fitted(_title(trace), block.width) + gap, "bold")]
         figures = "".join(f"{column.head:>{CELL}}" for column in block.columns)
-        answers = f"{'answers':>{LOSS}}" if block.answers else ""
+        answers = f"{'answers':>{ANSWERS}}" if block.answers else ""
         heads += [(f"{'host':<{block.host}}{'loss':>{LOSS}}{answers}{figures}{gap}", "dim")]
     _line(canvas, *title)
     _line(canvas, *heads)
@@ -158,7 +167,7 @@ def _table(canvas: Canvas, traces: Sequence[PathTrace], *, utf8: bool) -> None:
 
 
 def _title(trace: PathTrace) -> str:
-    least = "no answer" if trace.minimum_ms is None else f"{spoken(round(trace.minimum_ms, 2))} ms"
+    least = "no answer" if trace.minimum_ms is None else f"{_figure(trace.minimum_ms)} ms"
     host = trace.host if trace.host != trace.place.name else trace.address
     return f"{trace.place.name}  {host} ({least})" if host != trace.place.name else f"{host} ({least})"
 
@@ -167,7 +176,7 @@ def _rows(hop: Hop | None, block: Block) -> list[list[Span]]:
     """The lines of one hop of one place: one for each who answers there."""
     if hop is None:
         return [[(" " * block.width, "")]]
-    answers = f"{f'{hop.received}/{hop.sent}':>{LOSS}}" if block.answers else ""
+    answers = f"{f'{hop.received}/{hop.sent}':>{ANSWERS}}" if block.answers else ""
     if hop.times is None:
         figures = " " * (CELL * len(block.columns))
         return [[(_fitted("(silent)", block.host), "dim"), (f"{_loss(hop):>{LOSS}}{answers}{figures}", "dim")]]
@@ -196,7 +205,7 @@ def _end(trace: PathTrace, block: Block) -> list[Span]:
         why = trace.refusal or ("in a routing loop" if trace.loop else "no answer")
         return [(_fitted(why, block.width), "bold red")]
     loss = f"{spoken(round(100 * share.value, 1))} %"
-    answers = f"{f'{echoes.received}/{echoes.sent}':>{LOSS}}" if block.answers else ""
+    answers = f"{f'{echoes.received}/{echoes.sent}':>{ANSWERS}}" if block.answers else ""
     style = "bold magenta" if echoes.received < echoes.sent else ""
     return [
         (_fitted(trace.host, block.host), "bold"),

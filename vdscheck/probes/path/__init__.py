@@ -10,7 +10,7 @@ from vdscheck.probes.path.places import Places
 @probe(
     "path.trace",
     deadline_s=4.0,
-    window=Window(passive_s=None, quick_s=1.3, default_s=3.0, thorough_s=8.0),
+    window=Window(passive_s=None, quick_s=1.3, default_s=3.2, thorough_s=8.0),
     sends=True,
     live=True,
 )

@@ -118,6 +118,9 @@ def _named(written: Sequence[str], known: Mapping[str, Sought]) -> tuple[Sought,
         if not _NAME.fullmatch(name) and name != host:
             message = f"--path {_shown(word)}: a name of letters, digits and hyphens is wanted before the ="
             raise SubjectError(message)
+        if not host.strip():
+            message = f"{_shown(word) or 'an empty word'}: a host is wanted{' after the =' if equals else ''}"
+            raise SubjectError(message)
         asked = target(host)
         place = (
             known[name].place

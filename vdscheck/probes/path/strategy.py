@@ -113,7 +113,9 @@ class Itinerary:
         self._sizes = list(sizes)
         self._echo_is_next = False
         steps = (self.farthest(end_ttl, last_ttl) if self.traces else 0) + echoes * self.packets_each + len(sizes)
-        self._gap_s = max(GAP_S, self.plan.interval_s / (steps + 1))
+        # A reset follows its SYN by a round trip, which may be shorter or longer than the last one.
+        least = GAP_S if self.packets_each == 1 else GAP_S * 1.04
+        self._gap_s = max(least, self.plan.interval_s / (steps + 1))
 
     def farthest(self, end_ttl: int | None, last_ttl: int) -> int:
         """The last hop that is asked."""

@@ -175,6 +175,8 @@ class Tracer:
         if busy:
             return wake_at
         now = time.monotonic()
+        if all(each.problem is not None for each in self.candidates):
+            return None
         if self.round + 1 < self.plan.rounds:
             next_at = self._round_began + self.plan.interval_s
             if now < next_at:
