@@ -45,7 +45,7 @@ def socket_buffers(
         return foreign
     if isinstance(paths, Absent):
         return paths
-    reached = [(least, trace.place.name) for trace, least in answering(paths)]
+    reached = [(least, name) for name, _, least in answering(paths)]
     if not reached:
         return unmeasured(Reason.UNREACHABLE, "no place answers, so how far packets travel is not known")
     if sold.limit <= 0:

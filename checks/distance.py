@@ -13,6 +13,9 @@ VACUUM_KM_PER_MS = 299.792458
 FIBRE_KM_PER_MS = VACUUM_KM_PER_MS / 1.4682
 """In silica fibre at 1550 nm (Corning SMF-28: group index 1.4682): what is likely."""
 
+LONGEST_MS = 1e7
+"""No round trip takes hours: what a report says beyond that is not one."""
+
 
 def great_circle_km(one: Place, other: Place) -> float | None:
     """The shortest way over the globe; None where a place has no coordinates."""
@@ -21,7 +24,7 @@ def great_circle_km(one: Place, other: Place) -> float | None:
     lat1, lat2 = math.radians(one.latitude), math.radians(other.latitude)
     half = math.sin((lat2 - lat1) / 2) ** 2
     half += math.cos(lat1) * math.cos(lat2) * math.sin(math.radians(other.longitude - one.longitude) / 2) ** 2
-    return 2 * EARTH_KM * math.asin(math.sqrt(min(1.0, half)))
+    return 2 * EARTH_KM * math.asin(math.sqrt(max(0.0, min(1.0, half))))
 
 
 def farthest_km(rtt_ms: float, km_per_ms: float) -> float:
@@ -34,12 +37,12 @@ def least_rtt_ms(distance_km: float, km_per_ms: float) -> float:
     return 2 * distance_km / km_per_ms
 
 
-def answering(paths: Paths) -> Iterator[tuple[PathTrace, float]]:
-    """The ways whose place answers, in the order of the places, with the least round trip in ms."""
+def answering(paths: Paths) -> Iterator[tuple[str, PathTrace, float]]:
+    """The places that answer, in their order: name, way, and the least round trip in ms."""
     for place in paths.places:
         trace = paths.traces.get(place.name)
-        if trace is not None and trace.minimum_ms is not None:
-            yield trace, trace.minimum_ms
+        if trace is not None and trace.minimum_ms is not None and 0 <= trace.minimum_ms <= LONGEST_MS:
+            yield place.name, trace, trace.minimum_ms
 
 
 def contradiction(paths: Paths) -> str | None:
@@ -47,15 +50,15 @@ def contradiction(paths: Paths) -> str | None:
 
     From one place to the other by way of here is no shorter than straight on, and light needs that long.
     """
-    for (one, one_ms), (other, other_ms) in combinations(answering(paths), 2):
-        apart_km = great_circle_km(one.place, other.place)
+    for (one, first, one_ms), (other, second, other_ms) in combinations(answering(paths), 2):
+        apart_km = great_circle_km(first.place, second.place)
         if apart_km is None:
             continue
         needed_ms = least_rtt_ms(apart_km, VACUUM_KM_PER_MS)
         if one_ms + other_ms < needed_ms:
             return (
-                f"{one.place.name} answers in {one_ms:.2f} ms and {other.place.name} in {other_ms:.2f} ms, and light "
+                f"{one} answers in {one_ms:.2f} ms and {other} in {other_ms:.2f} ms, and light "
                 f"needs {needed_ms:.2f} ms for the {apart_km:,.0f} km between them: at least one of "
-                f"{one.host} and {other.host} is not where it is said to be (anycast, or a proxy)"
+                f"{first.host} and {second.host} is not where it is said to be (anycast, or a proxy)"
             )
     return None

@@ -103,10 +103,10 @@ def retransmits(found: NetworkWindow, share: AtMost) -> Judgement | Absent:
     said = evidence(found, "segments_out", "retransmitted", "window_s", source=COUNTERS)
     boot = ("segments_out_since_boot", "retransmitted_since_boot")
     said += evidence(found, *boot, source="/proc/net/snmp since boot")
-    if not found.segments_out:
+    if found.segments_out <= 0:
         return not_applicable(f"no TCP segment was sent in {spoken(round(found.window_s, 1))} s")
     percent = exact(0.0)
-    if found.retransmitted:
+    if found.retransmitted > 0:
         # A burst of retransmissions may exceed what is new in a short window.
         lost = proportion(min(found.retransmitted, found.segments_out), found.segments_out)
         percent = Estimate(100 * lost.value, 100 * lost.low, 100 * lost.high, lost.count)

@@ -25,6 +25,7 @@ from vdscheck.plugin import (
 
 from .distance import (
     FIBRE_KM_PER_MS,
+    LONGEST_MS,
     VACUUM_KM_PER_MS,
     answering,
     contradiction,
@@ -160,7 +161,9 @@ def nearest(paths: Paths, lead: AtLeast) -> Judgement | Absent:
     By hand: vdscheck path oslo frankfurt; compare the minima of ping -c 100 to both
     Sources: origin; the sign test's interval (Conover, Practical Nonparametric Statistics, 3.4)
     """
-    reached = {trace.place.name: (trace, least) for trace, least in answering(paths)}
+    reached = {name: (trace, least) for name, trace, least in answering(paths)}
+    if not paths.places:
+        return not_applicable("no place is known here: --path NAME=HOST names one")
     wanted = paths.places[0].name
     nothing = _not_comparable(paths, list(reached))
     if nothing is not None:
@@ -185,7 +188,8 @@ def _not_comparable(paths: Paths, reached: list[str]) -> Absent | None:
         return unmeasured(Reason.ERROR, impossible)
     if wanted not in reached:
         trace = paths.traces.get(wanted)
-        return unreachable(trace) if trace else paths.absent[wanted]
+        nothing = unmeasured(Reason.NOT_RUN, f"{wanted} was not measured")
+        return unreachable(trace) if trace else paths.absent.get(wanted, nothing)
     if len(reached) < 2:  # noqa: PLR2004
         return unmeasured(Reason.UNREACHABLE, f"no other place than {wanted} answers")
     return None
@@ -211,7 +215,7 @@ def _bound(value: float) -> str:
 def _paired(one: PathTrace, other: PathTrace) -> Iterator[tuple[float, float]]:
     """The least round trips of both in each round in which both answered."""
     for first, second in zip(one.echoes.block_minima_ms, other.echoes.block_minima_ms, strict=False):
-        if first is not None and second is not None:
+        if first is not None and second is not None and max(abs(first), abs(second)) <= LONGEST_MS:
             yield first, second
 
 
@@ -240,7 +244,7 @@ def location(paths: Paths) -> Judgement | Absent:
     Sources: the speed of light in vacuum (299,792.458 km/s) for the proof; in fibre (group index 1.4682,
         Corning SMF-28) for what is likely
     """
-    placed = [(trace, least) for trace, least in answering(paths) if trace.place.latitude is not None]
+    placed = [(name, trace, least) for name, trace, least in answering(paths) if trace.place.latitude is not None]
     if not placed:
         if any(place.latitude is not None for place in paths.places):
             return unmeasured(Reason.UNREACHABLE, "no place whose coordinates are known answers")
@@ -248,21 +252,21 @@ def location(paths: Paths) -> Judgement | Absent:
     impossible = contradiction(paths)
     if impossible:
         return unmeasured(Reason.ERROR, impossible)
-    trace, least = min(placed, key=lambda each: each[1])
+    nearest_name, _, least = min(placed, key=lambda each: each[2])
     proof, likely = farthest_km(least, VACUUM_KM_PER_MS), farthest_km(least, FIBRE_KM_PER_MS)
     return Judgement(
         verdict=Verdict.PASS,
-        summary=f"this host is within {proof:,.0f} km of {trace.place.name} (light in vacuum in {least:.2f} ms), "
+        summary=f"this host is within {proof:,.0f} km of {nearest_name} (light in vacuum in {least:.2f} ms), "
         f"and likely within {likely:,.0f} km (light in fibre)",
         observed=Observed(round(proof, 1), 0.0, round(proof, 1), None, "km"),
         evidence=tuple(
             Evidence(
-                f"{each.place.name}_within",
+                f"{name}_within",
                 f"{farthest_km(ms, VACUUM_KM_PER_MS):,.0f} km, likely {farthest_km(ms, FIBRE_KM_PER_MS):,.0f} km",
                 None,
                 f"{each.host}, {ms:.2f} ms",
             )
-            for each, ms in placed
+            for name, each, ms in placed
         ),
     )
 
@@ -281,7 +285,7 @@ def stretch(paths: Paths, factor: AtMost) -> Judgement | Absent:
     impossible = contradiction(paths)
     if impossible:
         return unmeasured(Reason.ERROR, impossible)
-    placed = [(trace, least) for trace, least in answering(paths) if trace.place.latitude is not None]
+    placed = [(trace, least) for _, trace, least in answering(paths) if trace.place.latitude is not None]
     if len(placed) < 2:  # noqa: PLR2004 - one where the host is, one to go to
         return not_applicable("two places with coordinates that answer are needed: one tells where this host is")
     near, near_ms = min(placed, key=lambda each: each[1])
@@ -289,7 +293,7 @@ def stretch(paths: Paths, factor: AtMost) -> Judgement | Absent:
     found: list[tuple[float, Judgement]] = []
     for trace, least in placed:
         apart_km = great_circle_km(near.place, trace.place)
-        if trace is near or apart_km is None or off_km > AT_THE_PLACE * apart_km:
+        if trace is near or not apart_km or off_km > AT_THE_PLACE * apart_km:
             continue
         straight = least / least_rtt_ms(apart_km, FIBRE_KM_PER_MS)
         low, high = (
@@ -315,6 +319,8 @@ def call_budget(paths: Paths, budget: AtMost) -> Judgement | Absent:
     By hand: five times the median of ping -c 100 HOST
     Sources: origin (five internal calls at 20-30 ms each are 100 ms and more)
     """
+    if not paths.places:
+        return not_applicable("no place is known here: --path NAME=HOST names one")
     wanted = paths.places[0].name
 
     def judged(trace: PathTrace) -> Judgement | Absent:

@@ -23,6 +23,10 @@ class Place:
     """Who says that its targets are there and may be asked."""
 
 
+def _lost(sent: int, received: int) -> Estimate | None:
+    return proportion(sent - received, sent) if 0 <= received <= sent and sent > 0 else None
+
+
 @measurement
 class RoundTrips:
     """Round trips of few samples."""
@@ -68,7 +72,7 @@ class Hop:
     @property
     def loss_share(self) -> Estimate | None:
         """The share that was not answered, with its interval; None where nothing was sent."""
-        return proportion(self.sent - self.received, self.sent) if self.sent else None
+        return _lost(self.sent, self.received)
 
 
 @measurement
@@ -87,7 +91,7 @@ class Echoes:
     @property
     def loss_share(self) -> Estimate | None:
         """The share that was lost, with its interval; None where nothing was sent."""
-        return proportion(self.sent - self.received, self.sent) if self.sent else None
+        return _lost(self.sent, self.received)
 
 
 @measurement
