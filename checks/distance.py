@@ -6,8 +6,10 @@ from itertools import combinations
 
 from vdscheck.measurements import Paths, PathTrace, Place
 
-EARTH_KM = 6371.0088
-"""Mean radius (IUGG)."""
+EQUATOR_KM, FLATTENING = 6378.137, 1 / 298.257223563
+"""The Earth as WGS 84 has it."""
+_TOO_NEAR = 1e-12
+"""Where two places are the same, or lie on opposite sides, the ellipsoid's share cannot be computed so."""
 VACUUM_KM_PER_MS = 299.792458
 """The speed of light: what bears a proof."""
 FIBRE_KM_PER_MS = VACUUM_KM_PER_MS / 1.4682
@@ -18,13 +20,23 @@ LONGEST_MS = 1e7
 
 
 def great_circle_km(one: Place, other: Place) -> float | None:
-    """The shortest way over the globe; None where a place has no coordinates."""
+    """The shortest way over the globe, to some metres; None where a place has no coordinates.
+
+    Lambert's formula (Thomas, Mathematical Models for Navigation Systems, 1965).
+    """
     if one.latitude is None or one.longitude is None or other.latitude is None or other.longitude is None:
         return None
-    lat1, lat2 = math.radians(one.latitude), math.radians(other.latitude)
-    half = math.sin((lat2 - lat1) / 2) ** 2
-    half += math.cos(lat1) * math.cos(lat2) * math.sin(math.radians(other.longitude - one.longitude) / 2) ** 2
-    return 2 * EARTH_KM * math.asin(math.sqrt(max(0.0, min(1.0, half))))
+    beta1, beta2 = (math.atan((1 - FLATTENING) * math.tan(math.radians(each.latitude))) for each in (one, other))
+    half = math.sin((beta2 - beta1) / 2) ** 2
+    half += math.cos(beta1) * math.cos(beta2) * math.sin(math.radians(other.longitude - one.longitude) / 2) ** 2
+    angle = 2 * math.asin(math.sqrt(max(0.0, min(1.0, half))))
+    near, far = math.sin(angle / 2) ** 2, math.cos(angle / 2) ** 2
+    if near < _TOO_NEAR or far < _TOO_NEAR:
+        return EQUATOR_KM * angle
+    middle, off = (beta1 + beta2) / 2, (beta2 - beta1) / 2
+    first = (angle - math.sin(angle)) * (math.sin(middle) * math.cos(off)) ** 2 / far
+    second = (angle + math.sin(angle)) * (math.cos(middle) * math.sin(off)) ** 2 / near
+    return EQUATOR_KM * (angle - FLATTENING / 2 * (first + second))
 
 
 def farthest_km(rtt_ms: float, km_per_ms: float) -> float:
