@@ -26,7 +26,7 @@ def great_circle_km(one: Place, other: Place) -> float | None:
     """
     if one.latitude is None or one.longitude is None or other.latitude is None or other.longitude is None:
         return None
-    beta1, beta2 = (math.atan((1 - FLATTENING) * math.tan(math.radians(each.latitude))) for each in (one, other))
+    beta1, beta2 = (_reduced(each) for each in (one.latitude, other.latitude))
     half = math.sin((beta2 - beta1) / 2) ** 2
     half += math.cos(beta1) * math.cos(beta2) * math.sin(math.radians(other.longitude - one.longitude) / 2) ** 2
     angle = 2 * math.asin(math.sqrt(max(0.0, min(1.0, half))))
@@ -37,6 +37,11 @@ def great_circle_km(one: Place, other: Place) -> float | None:
     first = (angle - math.sin(angle)) * (math.sin(middle) * math.cos(off)) ** 2 / far
     second = (angle + math.sin(angle)) * (math.cos(middle) * math.sin(off)) ** 2 / near
     return EQUATOR_KM * (angle - FLATTENING / 2 * (first + second))
+
+
+def _reduced(latitude: float) -> float:
+    """The angle at the centre under which a latitude of the ellipsoid is seen on the sphere around it."""
+    return math.atan((1 - FLATTENING) * math.tan(math.radians(latitude)))
 
 
 def farthest_km(rtt_ms: float, km_per_ms: float) -> float:

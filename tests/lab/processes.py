@@ -16,6 +16,7 @@ PACKAGES: Final[Mapping[str, str]] = {
     "ip": "iproute2",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
+    "mtr": "mtr-tiny",
     "nft": "nftables",
     "nsenter": "util-linux",
     "openssl": "openssl",

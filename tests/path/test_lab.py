@@ -390,6 +390,40 @@ def test_a_run_says_which_place_is_nearer_and_where_this_host_can_be(network: Ne
     assert "root" not in json.dumps([each["summary"] for each in found.values()])
 
 
+SECOND_OPINION = """
+import json, sys
+from icmplib import ping, traceroute
+hops = traceroute(sys.argv[1], count=1, interval=0.01, timeout=1, fast=True)
+host = ping(sys.argv[1], count=10, interval=0.02)
+print(json.dumps([[hop.address for hop in hops], host.packets_received, host.min_rtt]))
+"""
+
+
+def test_icmplib_as_root_sees_the_same_hops(network: Network) -> None:
+    target = network.address("oslo")
+    argv = [sys.executable, "-c", SECOND_OPINION, target]
+    hops, received, least_ms = json.loads(must(network.command("vds", argv), timeout_s=30))
+    ours = oslo(network)
+    assert seen(ours.hops) == [[each] for each in hops]
+    assert received == 10
+    assert ours.minimum_ms is not None
+    assert ours.minimum_ms < least_ms
+
+
+def test_each_resolver_is_asked_for_the_names_of_the_places(network: Network, tmp_path: Path) -> None:
+    words = ("run", "--only", "net.dns", "--json", "--path", "oslo=oslo.lab", "--path", "frankfurt=frankfurt.lab")
+    resolvers = [network.address("g1"), "192.0.2.53"]
+    files = {"resolv.conf": "".join(f"nameserver {each}\n" for each in resolvers)}
+    with serving(network, "g1", "nameserver.py", network.address("oslo"), b"x".hex()):
+        found = json.loads(named(network, *PROGRAM, *words, files=files, tmp_path=tmp_path))
+    verdicts = {each["subject"]: each["verdict"] for each in found["findings"]}
+    assert verdicts == {resolvers[0]: "pass", resolvers[1]: "fail"}
+    times, dead = found["measurements"]["net.resolvers"]["value"]["resolvers"]
+    assert times["codes"] == {"NOERROR": 112}
+    assert len(times["first_ms"]) == 2
+    assert dead["answered"] == 0
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_handshakes_trace_a_way_as_well(network: Network, family: int) -> None:
     found = traced(network, f"oslo={network.address('oslo', family)}", trace="tcp", **SHORT).traces["oslo"]

@@ -148,6 +148,10 @@ C = Count
         ([C(10, 10), C(10, 10), C(10, 7), C(10, 8)], C(100, 85), [None, None, "undecided", "undecided"]),
         ([C(10, 10), C(10, 10), C(10, 9), C(10, 10)], C(100, 98), [None, None, "undecided", None]),
         ([C(10, 6), C(10, 7)], C(100, 70), ["path", "path"]),
+        # a limit that the end's own loss hides from the comparison is no loss on the way
+        ([C(10, 7), C(10, 10)], C(100, 93), ["control-plane", None]),
+        ([C(10, 7)], C(100, 90), ["undecided"]),
+        ([C(10, 9)], C(100, 98), ["undecided"]),
         # nobody at the end: only later hops can tell
         ([C(10, 4), C(10, 10), C(10, 0)], None, ["control-plane", None, "silent"]),
         ([C(10, 8), C(10, 0)], None, ["undecided", "silent"]),

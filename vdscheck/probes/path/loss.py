@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vdscheck.measurements.path import LossKind
-from vdscheck.stats import difference_of_proportions
+from vdscheck.stats import difference_of_proportions, proportion
 
-_LEAST_AT_FIRST_HOP = 2
+_PLAIN = 0.05
+"""House: before the first hop there is nothing to compare with, so only loss that is at least this is called so."""
 
 
 class Count(NamedTuple):
@@ -61,7 +62,14 @@ def _kind(hop: Count, before: Sequence[Count], behind: Sequence[Count], destinat
         return "control-plane"
     if destination is None or not destination.received or not destination.lost:
         return "undecided"
-    upstream = _together(before)
-    if upstream.sent:
-        return "path" if _more(destination, upstream) and _more(hop, upstream) else "undecided"
-    return "path" if hop.lost >= _LEAST_AT_FIRST_HOP else "undecided"
+    return "path" if _is_on_the_way(hop, _together(before), destination) else "undecided"
+
+
+def _is_on_the_way(hop: Count, before: Count, destination: Count) -> bool:
+    """Whether what is lost at a hop is what the destination loses, and is not lost before already."""
+    share = proportion(destination.lost, destination.sent)
+    if proportion(hop.lost, hop.sent).low > share.value:
+        return False
+    if not before.sent:
+        return share.low > _PLAIN
+    return _more(destination, before) and _more(hop, before)

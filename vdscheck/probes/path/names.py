@@ -2,7 +2,6 @@
 
 import queue
 import re
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -96,17 +95,3 @@ def default_route(text: str) -> bool:
         if len(words) == 10 and words[:2] == ["0" * 32, "00"] and words[9] != "lo":  # noqa: PLR2004
             return True
     return False
-
-
-def family_of(address: str) -> Family:
-    """4 or 6, by how an address is written."""
-    return 6 if ":" in address else 4
-
-
-def is_known_family(family: Family) -> bool:
-    """Whether the kernel has this family at all."""
-    try:
-        socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, socket.SOCK_DGRAM).close()  # noqa: PLR2004
-    except OSError:
-        return False
-    return True

@@ -113,6 +113,14 @@ class Trail:
     foreign: int = 0
     """Answers for what was never sent, and echoes from somebody else than the target."""
     unattributed: int = 0
+    end_ttl: int | None = None
+    """The least number of hops at which the target, or what refuses to go on to it, has answered."""
+    last_ttl: int = 0
+    """The farthest hop that has answered; 0 where none has."""
+    reached: bool = False
+    """Whether the target itself has answered anything."""
+    worst_ns: int = 0
+    """The longest round trip so far."""
 
     def sent(self, number: int, probe: Probe) -> None:
         """A probe is on its way, or was refused by the kernel."""
@@ -138,8 +146,19 @@ class Trail:
             self.foreign += 1
         elif isinstance(probe.state, Awaited):
             probe.state = answered(probe.state, answer, now)
+            self._learn(probe, probe.state)
         else:
             self.duplicates += 1
+
+    def _learn(self, probe: Probe, state: Complete | Stepped) -> None:
+        """Keep what is asked for at each packet."""
+        self.reached = self.reached or is_from_target(state)
+        if isinstance(state, Complete):
+            self.worst_ns = max(self.worst_ns, state.rtt_ns)
+        if probe.purpose == "trace":
+            self.last_ttl = max(self.last_ttl, probe.ttl)
+            if state.kind in ("target", "unreachable"):
+                self.end_ttl = probe.ttl if self.end_ttl is None else min(self.end_ttl, probe.ttl)
 
     def _is_forged(self, answer: Answer) -> bool:
         return answer.kind == "target" and answer.responder != self.address
@@ -149,22 +168,6 @@ class Trail:
         return (probe for probe in self.probes.values() if probe.purpose == purpose)
 
     @property
-    def end_ttl(self) -> int | None:
-        """The least number of hops at which the target, or what refuses to go on to it, has answered."""
-        return min((probe.ttl for probe in self.of("trace") if _is_end(probe.state)), default=None)
-
-    @property
-    def last_ttl(self) -> int:
-        """The farthest hop that has answered; 0 where none has."""
-        answered_at = (probe.ttl for probe in self.of("trace") if isinstance(probe.state, Complete | Stepped))
-        return max(answered_at, default=0)
-
-    @property
-    def reached(self) -> bool:
-        """Whether the target itself has answered anything."""
-        return any(is_from_target(probe.state) for probe in self.probes.values())
-
-    @property
     def echo_method(self) -> Method | None:
         """How the target itself answers: ICMP where it does; else what was tried last, None where nothing was."""
         tried = [(probe.method, is_from_target(probe.state)) for probe in self.of("echo")]
@@ -172,23 +175,12 @@ class Trail:
             return "icmp" if tried else None
         return "tcp" if ("tcp", True) in tried else tried[-1][0]
 
-    @property
-    def worst_ns(self) -> int:
-        """The longest round trip so far."""
-        return max(
-            (probe.state.rtt_ns for probe in self.probes.values() if isinstance(probe.state, Complete)), default=0
-        )
-
     def awaited_since(self, oldest_ns: int) -> bool:
         """Whether a probe that was sent later than that, by the monotonic clock, is not answered yet."""
         return any(
             isinstance(probe.state, Awaited) and probe.state.sent.monotonic_ns > oldest_ns
             for probe in self.probes.values()
         )
-
-
-def _is_end(state: ProbeState) -> bool:
-    return isinstance(state, Complete | Stepped) and state.kind in ("target", "unreachable")
 
 
 def is_from_target(state: ProbeState) -> bool:

@@ -170,7 +170,8 @@ def _method(candidate: Candidate) -> str:
 
 
 def _minimum(candidate: Candidate) -> TargetMinimum:
-    probes = [probe for probe in candidate.trail.of("echo") if probe.method == candidate.trail.echo_method]
+    method = candidate.trail.echo_method
+    probes = [probe for probe in candidate.trail.of("echo") if probe.method == method]
     return TargetMinimum(
         host=candidate.target.host,
         address=candidate.address,

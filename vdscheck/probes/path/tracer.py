@@ -27,8 +27,8 @@ from vdscheck.probes.path.tcp import PACKETS, Tcp
 
 EVERY_S = 0.25
 """How often what was found so far is told."""
-_PATIENCE_S = (0.1, 1.0)
-"""How long an answer is waited for: three times the longest round trip, between these."""
+_PATIENCE_S = (0.05, 1.0)
+"""How long an answer is waited for: twice the longest round trip and 20 ms, between these."""
 _REFUSALS_LIMIT = 3
 _SWITCH_ROUND = 2
 _WORDS = {
@@ -78,7 +78,7 @@ class Candidate:
         """How long an answer may still be on its way."""
         least, most = _PATIENCE_S
         worst_s = self.trail.worst_ns / 1e9
-        return int(1e9 * (min(most, max(least, 3 * worst_s)) if worst_s else most))
+        return int(1e9 * (min(most, max(least, 2 * worst_s + 0.02)) if worst_s else most))
 
 
 @dataclass
@@ -185,7 +185,7 @@ class Tracer:
             return now
         now_ns = time.monotonic_ns()
         if any(each.trail.awaited_since(now_ns - each.patience_ns()) for each in self.candidates):
-            return now + _PATIENCE_S[0] / 10
+            return now + _PATIENCE_S[0] / 5
         return None
 
     def _begin(self, now: float) -> None:
