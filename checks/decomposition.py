@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vdscheck.measurements import RedisLatency
-from vdscheck.plugin import Evidence, evidence, spoken
+from vdscheck.measurements import HostLoad, LoopbackRtt, RedisLatency, Spin
+from vdscheck.plugin import Absent, Evidence, evidence, spoken
 
 MOST = 0.5
 """A cause is named when it explains at least this share of what is too much."""
@@ -24,6 +24,32 @@ class Slow:
     def share(self) -> str:
         """The time in them, for people."""
         return f"{spoken(self.count)} PINGs took {_ms(self.total_us)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What was measured of this machine without Redis: other work, round trips over loopback, gaps of its CPUs."""
+
+    load: HostLoad | Absent
+    loopback: LoopbackRtt | Absent
+    spin: Spin | Absent
+
+    @property
+    def busy(self) -> str:
+        """`the host was busy before this: ...`; empty where it was not, or nobody looked."""
+        return "" if isinstance(self.load, Absent) else self.load.in_words
+
+    @property
+    def facts(self) -> tuple[Evidence, ...]:
+        """Its figures beside those of Redis."""
+        shown = []
+        if not isinstance(self.loopback, Absent):
+            p99 = self.loopback.rtt.percentile_us(0.99)
+            shown.append(Evidence("loopback_p99_us", _rounded(p99.value), "us", "two processes without Redis"))
+        if not isinstance(self.spin, Absent):
+            lost = round(self.spin.lost_percent, 3)
+            shown.append(Evidence("cpu_time_lost_percent", lost, "%", "gaps of 1 ms and more"))
+        return tuple(shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +76,12 @@ def slow(found: RedisLatency, limit_us: float) -> Slow:
     return Slow(count, total_us, max(0.0, total_us - count * ordinary_us))
 
 
-def cause(found: RedisLatency, limit_us: float) -> Cause:
+def cause(found: RedisLatency, limit_us: float, box: Box) -> Cause:
     """What breaks a limit that the p99 is over."""
     away = found.here is False
-    if away:
-        network = _far(found)
-        if network is not None:
-            return network
+    network = _far(found, limit_us, away=away)
+    if network is not None:
+        return network
     over = slow(found, limit_us)
     explained = [(_busy_us(found), _server), (_waited_us(found), _box)]
     if away:
@@ -68,20 +93,36 @@ def cause(found: RedisLatency, limit_us: float) -> Cause:
     if over.count and long_calls >= MOST * over.count:
         why = f"{spoken(long_calls)} calls of others ran longer than that, {_slowest(found)}; {over.share}"
         return Cause("server", why)
-    return Cause(None, _undecided(found, over))
+    return _without_redis(found, limit_us, over, box) or Cause(None, _undecided(found, over))
 
 
-def _far(found: RedisLatency) -> Cause | None:
-    """The network where its ordinary round trip is most of the p99."""
+def _without_redis(found: RedisLatency, limit_us: float, over: Slow, box: Box) -> Cause | None:
+    """The box where it is as slow without Redis."""
+    if not isinstance(box.loopback, Absent):
+        p99 = box.loopback.rtt.percentile_us(0.99)
+        if p99.value > limit_us:
+            return Cause("box", f"two processes here answer each other over loopback with a p99 of {_ms(p99.value)}")
+    if not isinstance(box.spin, Absent):
+        lost_us = box.spin.lost_percent / 100 * found.window_s * 1e6
+        if over.count and lost_us >= MOST * over.excess_us > 0:
+            share = f"{spoken(round(box.spin.lost_percent, 1))} % of CPU time"
+            return Cause("box", f"its CPUs lost {share} in gaps of 1 ms and more; {over.share}")
+    return None
+
+
+def _far(found: RedisLatency, limit_us: float, *, away: bool) -> Cause | None:
+    """The network, where its round trip alone is over the limit, or, to another machine, most of the p99."""
     if found.connect is None:
         return None
-    handshake = found.connect.percentile_us(0.5)
-    if handshake.value < MOST * found.ping.percentile_us(0.99).value:
+    ordinary_us = found.connect.percentile_us(0.5).value
+    least_us = min(found.connect.min_us, found.tcp_min_rtt_us or found.connect.min_us)
+    mostly = away and ordinary_us >= MOST * found.ping.percentile_us(0.99).value
+    if least_us <= limit_us and not mostly:
         return None
-    least = f", {_ms(found.tcp_min_rtt_us)} at least" if found.tcp_min_rtt_us else ""
     return Cause(
         "network",
-        f"a TCP handshake, in which the server's process has no part, takes {_ms(handshake.value)}{least}",
+        f"a TCP handshake, in which the server's process has no part, takes {_ms(ordinary_us)}, "
+        f"and a packet there and back {_ms(least_us)} at least",
     )
 
 

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 from vdscheck.measurements import (
+    HostLoad,
     HugePages,
     KernelOwner,
     Listeners,
+    LoopbackRtt,
     RedisExposure,
     RedisLatency,
     RedisServerState,
+    Spin,
     Sysctls,
 )
 from vdscheck.plugin import (
@@ -33,7 +36,7 @@ from vdscheck.plugin import (
     unmeasured,
 )
 
-from .decomposition import cause, facts, slow
+from .decomposition import Box, cause, facts, slow
 from .settings import not_ours, number
 
 MIB = 2**20
@@ -51,7 +54,14 @@ def _worst(*judged: Judgement) -> Judgement:
 
 
 @check("redis.latency", severity=Severity.HIGH)
-def latency(found: RedisLatency | Absent, state: RedisServerState | Absent, p99: AtMost) -> Judgement | Absent:
+def latency(
+    found: RedisLatency | Absent,
+    state: RedisServerState | Absent,
+    load: HostLoad | Absent,
+    loopback: LoopbackRtt | Absent,
+    spin: Spin | Absent,
+    p99: AtMost,
+) -> Judgement | Absent:
     """Redis answers within a millisecond.
 
     Why: What is asked of Redis is asked several times for each request of a user, so every millisecond
@@ -66,21 +76,21 @@ def latency(found: RedisLatency | Absent, state: RedisServerState | Absent, p99:
     """
     if isinstance(found, Absent):
         return state if isinstance(state, Absent) and state.kind == "not-applicable" else found
-    limit_us = 1000 * p99.limit
-    judged = p99.judge(found.ping.percentile_ms(0.99), "PING p99", evidence=facts(found))
-    over = slow(found, limit_us)
+    limit_us, box = 1000 * p99.limit, Box(load, loopback, spin)
+    shown = (*facts(found), *box.facts)
+    judged = p99.judge(found.ping.percentile_ms(0.99), "PING p99", evidence=shown)
     if found.unanswered:
-        judged = replace(
-            p99.judge(found.ping.max_us / 1000, "PING", evidence=facts(found)),
-            summary=f"a PING had no answer after {spoken(round(found.ping.max_us / 1000))} ms, {p99.phrase()}",
-        )
+        waited_ms = found.ping.max_us / 1000
+        text = f"a PING had no answer after {spoken(round(waited_ms))} ms, {p99.phrase()}"
+        judged = replace(p99.judge(waited_ms, "PING", evidence=shown), summary=text)
+    over, parts = slow(found, limit_us), [judged.summary]
     if judged.verdict is not Verdict.PASS:
-        return replace(judged, summary=f"{judged.summary}: {cause(found, limit_us).sentence}")
-    if over.total_us > found.window_s * 1e6 * STALLED_SHARE:
+        parts[0] += f": {cause(found, limit_us, box).sentence}"
+    elif over.total_us > found.window_s * 1e6 * STALLED_SHARE:
         longest = f"the longest {spoken(round(found.ping.max_us / 1000, 1))} ms"
-        text = f"but {over.share} of {spoken(round(found.window_s, 1))} s, {longest}: {cause(found, limit_us).sentence}"
-        return replace(judged, summary=f"{judged.summary}; {text}")
-    return judged
+        said = f"but {over.share} of {spoken(round(found.window_s, 1))} s, {longest}"
+        parts.append(f"{said}: {cause(found, limit_us, box).sentence}")
+    return replace(judged, summary="; ".join(filter(None, (*parts, box.busy))))
 
 
 @check("redis.host-settings", severity=Severity.MEDIUM)

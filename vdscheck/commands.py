@@ -1,6 +1,7 @@
 """What each command does, from its options to its exit code; the command line itself is in cli."""
 
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,13 @@ from vdscheck.model import Reason, Report, Run, Taken, TargetNote, UnavailableEr
 from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
-from vdscheck.target import Host, without_secrets
+from vdscheck.target import Host, absolute, safe_text, without_secrets
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
 SAVED_LIMIT_BYTES = 256 << 20
+INTERRUPTED_EVERY_S = 0.1
+"""How often a wait for standard input looks whether it was interrupted."""
 
 
 class ExitCode(IntEnum):
@@ -112,10 +115,15 @@ class Settings:
         """What changes the ruleset, as the report keeps it."""
         found = {key: self.values[key] for key in ("limits", "severity", "offer", "waivers") if key in self.values}
         for name, said in (("only", self.asked.only), ("skip", self.asked.skip)):
-            patterns = list(self.first(name, said, ()))
+            patterns = [safe_text(pattern) for pattern in self.first(name, said, ())]
             if patterns:
                 found[name] = patterns
         return found
+
+    def _either(self, name: str) -> Any:  # noqa: ANN401
+        """Of quiet and verbose: as soon as the command line says one of them, the configuration says neither."""
+        said = self.asked.quiet or self.asked.verbose
+        return getattr(self.asked, name) if said else self.values.get(name)
 
     @property
     def subjects(self) -> dict[str, Any]:
@@ -135,17 +143,23 @@ class Settings:
         return Terminal.of(
             os.environ,
             no_color=bool(self.first("no-color", self.asked.no_color)),
-            verbose=bool(self.first("verbose", self.asked.verbose)),
-            quiet=bool(self.first("quiet", self.asked.quiet)),
+            verbose=bool(self._either("verbose")),
+            quiet=bool(self._either("quiet")),
         )
 
 
 def settle(asked: Asked) -> Settings:
     """Read the configuration that counts and check what can be checked before anything is measured."""
+    if asked.config == "":
+        message = "--config: name a file"
+        raise UsageError(message)
+    if asked.quiet and asked.verbose:
+        message = "--quiet and --verbose exclude each other"
+        raise UsageError(message)
     path = asked.config or os.environ.get("VDSCHECK_CONFIG") or config.find(os.environ, user_id=os.geteuid())
     found = config.read(path) if path else config.Config()
     settings = Settings(asked, found.file, found.values)
-    chosen = settings.first("format", asked.format, "text")
+    chosen = settings.first("format", asked.format, "json" if found.values.get("json") else "text")
     outputs = [(chosen, "")]
     for written in asked.outputs:
         name, equals, file = written.partition("=")
@@ -179,8 +193,8 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
 
     def made(measurements: Mapping[str, Taken], warnings: Sequence[str], *, complete: bool) -> Report:
         duration_s = round(time.monotonic() - began, 3)
-        note = Run(run_id, started_at, duration_s, complete, tuple(asked.command))
-        target = report.target_note(measurements, host.root)
+        note = Run(run_id, started_at, duration_s, complete, tuple(map(safe_text, asked.command)))
+        target = report.target_note(measurements, safe_text(host.root))
         return _report(settings, catalogue, rules, note, target, measurements, warnings)
 
     observer = progress(sys.stderr) if instrument is None else _watching(settings, made)
@@ -195,14 +209,14 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
         )
     finally:
         observer.close()
-    warnings = [f"configuration: {settings.file}"] if settings.file else []
+    warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
     if any(url != without_secrets(url) for url in asked.redis):
         warnings.append(
             "the password in the address can be read in the process list while this runs: "
             "VDSCHECK_REDIS_URL or the configuration keeps it out of there"
         )
     found = made(outcome.measurements, [*warnings, *outcome.warnings], complete=outcome.complete)
-    return _deliver(found, settings, received, instrument)
+    return _deliver(found, settings, received, instrument, failed=outcome.failed)
 
 
 def _options(settings: Settings, instrument: Instrument | None) -> measure.Options:
@@ -234,8 +248,12 @@ def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     settings = settle(asked)
     catalogue = load()
     types = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
+    content = _saved(file, received)
+    if received:
+        say("vdscheck: interrupted before the report was read")
+        return 128 + received[0]
     try:
-        saved = codec.decode_report(_saved(file), types)
+        saved = codec.decode_report(content, types)
     except codec.CodecError as error:
         message = f"{file}: not a report that can be judged: {error}"
         raise UsageError(message) from error
@@ -256,15 +274,27 @@ def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         raise UsageError(message) from error
 
 
-def _saved(file: str) -> bytes:
+def _from_standard_input(received: Sequence[int]) -> bytes:
+    """All of it, or what came before an interruption: a read alone would be taken up again after one."""
+    content = bytearray()
+    while not received and len(content) <= SAVED_LIMIT_BYTES:
+        if select.select([0], [], [], INTERRUPTED_EVERY_S)[0]:
+            piece = os.read(0, 1 << 20)
+            if not piece:
+                break
+            content += piece
+    return bytes(content)
+
+
+def _saved(file: str, received: Sequence[int]) -> bytes:
     if file == "-":
-        content = sys.stdin.buffer.read(SAVED_LIMIT_BYTES + 1)
+        content = _from_standard_input(received)
         if len(content) > SAVED_LIMIT_BYTES:
             message = f"standard input is larger than {SAVED_LIMIT_BYTES:,} bytes: not a report"
             raise UsageError(message)
         return content
     try:
-        return Host().read_bytes(os.path.abspath(file), limit_bytes=SAVED_LIMIT_BYTES)
+        return Host().read_bytes(absolute(file), limit_bytes=SAVED_LIMIT_BYTES)
     except UnavailableError as error:
         raise UsageError(error.absent.detail) from error
 
@@ -314,9 +344,15 @@ def _report(
     return replace(made, gates=gates)
 
 
-def _deliver(made: Report, settings: Settings, received: Sequence[int], instrument: Instrument | None) -> int:
+def _deliver(
+    made: Report,
+    settings: Settings,
+    received: Sequence[int],
+    instrument: Instrument | None,
+    *,
+    failed: bool = False,
+) -> int:
     """Write every output that was asked for; the exit code by the contract's precedence."""
-    failed = False
     for name, file in settings.outputs:
         terminal = Terminal(verbose=settings.terminal.verbose) if file else settings.terminal
         content = FORMATS[name](made, replace(terminal, instrument=instrument is not None))

@@ -56,6 +56,7 @@ __all__ = [
     "check",
     "evidence",
     "exact",
+    "frozen",
     "measurement",
     "median",
     "not_applicable",

@@ -13,8 +13,12 @@ APT_TIMEOUT_S: Final = 900.0
 
 PACKAGES: Final[Mapping[str, str]] = {
     "busybox": "busybox-static",
+    "fio": "fio",
+    "fuse2fs": "fuse2fs",
     "ip": "iproute2",
     "mke2fs": "e2fsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkfs.xfs": "xfsprogs",
     "mmdebstrap": "mmdebstrap",
     "mtr": "mtr-tiny",
     "nft": "nftables",
@@ -22,8 +26,10 @@ PACKAGES: Final[Mapping[str, str]] = {
     "openssl": "openssl",
     "qemu-system-x86_64": "qemu-system-x86",
     "redis-benchmark": "redis-tools",
-    "redis-server": "redis-server",
+    "redis-check-rdb": "redis-tools",
+    "redis-cli": "redis-tools",
     "runc": "runc",
+    "strace": "strace",
     "unshare": "util-linux",
 }
 """The Debian package that brings each program the lab calls."""

@@ -1,5 +1,14 @@
 """Every first-party measurement type: what the probes provide, the checks judge, the report stores."""
 
+from .disk import (
+    DeviceActivity,
+    DiskActivity,
+    DiskDevice,
+    DiskLatency,
+    DiskLayer,
+    DiskStack,
+    LayerKind,
+)
 from .kernel import (
     KERNEL_KEYS,
     BootTruth,
@@ -17,7 +26,9 @@ from .kernel import (
     TcpCounters,
 )
 from .load import HostLoad
+from .loopback import LoopbackRtt
 from .machine import (
+    UNNAMED_CONTAINER,
     ClockSource,
     Cpu,
     CpuPressure,
@@ -68,22 +79,32 @@ from .redis import (
     RedisServerState,
     RedisServing,
 )
+from .spin import Cause, Gap, Spin, StealTicks, Throttling, TimeLost
 
 __all__ = [
     "KERNEL_KEYS",
+    "UNNAMED_CONTAINER",
     "BootTruth",
+    "Cause",
     "ClockSource",
     "CommandTime",
     "Conntrack",
     "Cpu",
     "CpuPressure",
+    "DeviceActivity",
     "Disk",
+    "DiskActivity",
+    "DiskDevice",
+    "DiskLatency",
+    "DiskLayer",
+    "DiskStack",
     "Disks",
     "DriverKind",
     "Echoes",
     "FileHandles",
     "FileSystem",
     "FileSystems",
+    "Gap",
     "Hop",
     "HostLoad",
     "HugePages",
@@ -93,8 +114,10 @@ __all__ = [
     "KernelOwner",
     "KeyAtBoot",
     "LateWriter",
+    "LayerKind",
     "Listener",
     "Listeners",
+    "LoopbackRtt",
     "LossKind",
     "Machine",
     "Memory",
@@ -124,10 +147,14 @@ __all__ = [
     "RoundTrips",
     "Sample",
     "SoftNet",
+    "Spin",
+    "StealTicks",
     "SwapSpace",
     "Swapping",
     "Sysctls",
     "TargetMinimum",
     "TcpBuffers",
     "TcpCounters",
+    "Throttling",
+    "TimeLost",
 ]

@@ -7,7 +7,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 def own_addresses() -> list[IPAddress]:
     """All addresses of all interfaces, but those of loopback and those that hold on one link only."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     found: dict[IPAddress, None] = {}
     for entries in psutil.net_if_addrs().values():

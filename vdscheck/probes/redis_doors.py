@@ -20,11 +20,13 @@ Entry = Literal["usable", "ping-only", "refused", "closed", "silent"]
 _KEY = "vdscheck:nothing"
 """EXISTS of this key is what a command that reads data may be: it returns none."""
 _CLOSED_TO_US = ("NOAUTH", "NOPERM", "DENIED", "WRONGPASS")
+_NOT_READY = ("LOADING", "MASTERDOWN", "BUSY")
 
 
 def tried(_host: Host, server: RedisServer) -> RedisExposure:
     """Every address of this machine, with every port that the server is known to listen on."""
     wire = Wire(server, log_in=False)
+    _refuse_other(wire)
     if not server.local and here(server, wire.peer_address(), None) is not True:
         why = f"{server.name} runs on another machine: run vdscheck there to see what it is open to"
         raise UnavailableError(not_applicable(why))
@@ -41,6 +43,15 @@ def tried(_host: Host, server: RedisServer) -> RedisExposure:
         doors=tuple(doors),
         untried=len(addresses) - len({door.address for door in doors}) if servers else 0,
     )
+
+
+def _refuse_other(wire: Wire) -> None:
+    """Raise UnavailableError for what is no Redis: of that nothing can be said."""
+    try:
+        wire.ping_ns(within_s=ANSWER_LIMIT_S)
+    except RefusedError as error:
+        if error.code not in (*_CLOSED_TO_US, *_NOT_READY) and not error.full:
+            raise
 
 
 def _listening(server: RedisServer) -> list[RedisServer]:

@@ -23,7 +23,7 @@ from vdscheck.probes.redis_socket import (
     encrypted,
 )
 from vdscheck.probes.redis_url import RedisServer
-from vdscheck.probes.redis_words import hidden, meaning, shown
+from vdscheck.probes.redis_words import hidden, meaning, shown, withheld
 
 _TCP_INFO = struct.Struct("=68xI28xI44xI")
 """tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt of struct tcp_info (include/uapi/linux/tcp.h)."""
@@ -85,7 +85,7 @@ class Wire:
     def ask(self, *words: str, within_s: float = ANSWER_LIMIT_S) -> Reply:
         """The answer to a command. An error that the server answers with is raised."""
         self._bounded.expect(within_s)
-        return self._answer(self._connection.pack_command(*words), words)
+        return withheld(self._answer(self._connection.pack_command(*words), words), self.server)
 
     def ping_ns(self, within_s: float = ANSWER_LIMIT_S) -> int:
         """From the request on its way to the first bytes of its answer."""
@@ -191,11 +191,14 @@ class Wire:
         if head[:2] == b"\x15\x03":
             self._fail("answers in TLS: its address starts with rediss://")
         if not head:
-            why = f"{self.server.name} closed the connection without an answer to {words[0]}"
+            why = f"{self.server.name} closed the connection without an answer to {words[0]}{self._perhaps_tls()}"
             raise UnavailableError(unmeasured(Reason.UNREACHABLE, why)) from None
         if any(isinstance(cause, OSError) for cause in causes) or "Connection closed" in str(error):
             self._fail(f"closed the connection in the middle of its answer to {words[0]}")
         self._fail(f"answers {words[0]} with {self._shown(head)}: not what Redis does")
+
+    def _perhaps_tls(self) -> str:
+        return "" if self.server.tls else ": does it speak TLS? Then its address starts with rediss://"
 
     def _silent(self, words: Sequence[str]) -> str:
         return (

@@ -1,7 +1,9 @@
 """What a Redis server says, as words that can be shown: short, harmless, without secrets, and with what to do."""
 
+import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from vdscheck.plugin import Reason
 from vdscheck.probes.redis_url import RedisServer
@@ -9,6 +11,9 @@ from vdscheck.target import safe_text
 
 SHOWN_LIMIT = 120
 _SHORT_SECRET = 4
+_WORDS_OF_INFO = frozenset(
+    ("cluster", "down", "err", "master", "noeviction", "ok", "online", "redis", "sentinel", "slave", "standalone", "up")
+)
 _WITH_SUBCOMMAND = ("CONFIG", "LATENCY", "SLOWLOG", "CLIENT")
 
 
@@ -21,11 +26,21 @@ def shown(said: bytes | str) -> str:
 
 def hidden(text: str, server: RedisServer) -> str:
     """Words of a server without our password, which it may well repeat."""
-    secret = server.password
-    if not secret:
+    if not server.password:
         return text
-    pattern = re.escape(secret)
-    return re.sub(pattern if len(secret) >= _SHORT_SECRET else rf"(?<!\w){pattern}(?!\w)", "***", text)
+    pattern = re.escape(server.password)
+    return re.sub(pattern if len(server.password) >= _SHORT_SECRET else rf"(?<!\w){pattern}(?!\w)", "***", text)
+
+
+def withheld(answer: Any, server: RedisServer) -> Any:  # noqa: ANN401 - an answer of any shape
+    """An answer without our password. One that is a word of INFO itself, such as `master`, has to stand there."""
+    if isinstance(answer, list):
+        return [withheld(each, server) for each in answer]
+    if not isinstance(answer, bytes) or not server.password or server.password in _WORDS_OF_INFO:
+        return answer
+    if os.fsencode(server.password) not in answer:
+        return answer
+    return hidden(answer.decode("utf-8", "surrogateescape"), server).encode("utf-8", "surrogateescape")
 
 
 def meaning(text: str, words: Sequence[str], server: RedisServer) -> tuple[Reason, str]:
