@@ -425,7 +425,7 @@ def test_each_resolver_is_asked_for_the_names_of_the_places(network: Network, tm
     assert verdicts[resolvers[1]] == "fail"
     times, dead = found["measurements"]["net.resolvers"]["value"]["resolvers"]
     assert times["codes"] == {"NOERROR": times["answered"]}
-    assert times["answered"] > 100
+    assert times["answered"] > 90
     assert len(times["first_ms"]) == 2
     assert dead["answered"] == 0
 
