@@ -66,6 +66,7 @@ from .path import (
     TcpBuffers,
 )
 from .redis import (
+    CallTime,
     CommandTime,
     RedisClients,
     RedisDoor,
@@ -85,6 +86,7 @@ __all__ = [
     "KERNEL_KEYS",
     "UNNAMED_CONTAINER",
     "BootTruth",
+    "CallTime",
     "Cause",
     "ClockSource",
     "CommandTime",
