@@ -27,11 +27,12 @@ from vdscheck.plugin import (
     not_applicable,
 )
 
+from .buffers import socket_buffers
 from .capacity import conntrack, file_handles, inotify
 from .persistence import persistence
 from .settings import Setting, beside, counted, not_ours, number, ports, proposal, setting, worst
 
-ELSEWHERE = (conntrack, file_handles, inotify, persistence)
+ELSEWHERE = (conntrack, file_handles, inotify, persistence, socket_buffers)
 """The checks of this area that have a file of their own: found through this module as well."""
 NETSTAT = "/proc/net/netstat since boot"
 LONGEST_LIST = 200

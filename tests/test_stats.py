@@ -2,6 +2,7 @@
 
 import math
 import random
+import statistics
 from itertools import product
 
 import pytest
@@ -9,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vdscheck.codec import decode, encode
-from vdscheck.stats import Distribution, Estimate, Recorder, bounded_from, exact, percentile, proportion
+from vdscheck.stats import (
+    Distribution,
+    Estimate,
+    Recorder,
+    bounded_from,
+    difference_of_proportions,
+    exact,
+    median,
+    paired_difference,
+    percentile,
+    proportion,
+)
 
 
 def binomial(k: int, n: int, p: float) -> float:
@@ -85,6 +97,10 @@ def test_a_proportion_is_inside_its_interval_and_inside_zero_to_one(share: tuple
         lambda: proportion(1, 0),
         lambda: proportion(3, 2),
         lambda: proportion(-1, 2),
+        lambda: median([]),
+        lambda: paired_difference([], []),
+        lambda: paired_difference([1], [1, 2]),
+        lambda: difference_of_proportions((1, 0), (0, 1)),
         lambda: exact(math.nan),
         lambda: exact(math.inf),
         lambda: Estimate(1, 2, 3, 4),
@@ -196,3 +212,46 @@ def test_a_million_samples_take_no_million_terms() -> None:
     estimate = found.percentile_us(0.999)
     assert 998 < estimate.low <= estimate.value <= estimate.high < 1000
     assert len(found.histogram_ns) < 20_000
+
+
+def brute_median_bounds(ordered: list[float]) -> tuple[float, float]:
+    """The widest pair of order statistics that the sign test leaves out on each side at 2.5 % or less."""
+    count = len(ordered)
+    tails = [sum(math.comb(count, k) for k in range(rank)) / 2**count for rank in range(count + 1)]
+    below = max((rank for rank in range(count + 1) if tails[rank] <= 0.025), default=0)
+    return (
+        ordered[below - 1] if below else -math.inf,
+        ordered[count - below] if below else math.inf,
+    )
+
+
+@given(st.lists(st.tuples(st.integers(-1000, 1000), st.integers(-1000, 1000)), min_size=1, max_size=60))
+def test_the_difference_of_pairs_has_the_sign_test_s_interval(pairs: list[tuple[int, int]]) -> None:
+    found = paired_difference([one for one, _ in pairs], [other for _, other in pairs])
+    ordered = sorted(float(one - other) for one, other in pairs)
+    assert found.value == statistics.median(ordered)
+    assert (found.low, found.high) == brute_median_bounds(ordered)
+
+
+def test_ten_pairs_bear_an_interval_from_the_second_to_the_ninth() -> None:
+    found = paired_difference(range(10), [0] * 10)
+    assert (found.value, found.low, found.high, found.count) == (4.5, 1, 8, 10)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    # Newcombe, Statistics in Medicine 17 (1998), 873-890, table II, method 10.
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+    ],
+)
+def test_the_difference_of_shares_has_the_published_interval(
+    first: tuple[int, int], second: tuple[int, int], low: float, high: float
+) -> None:
+    found = difference_of_proportions(first, second)
+    assert (round(found.low, 4), round(found.high, 4)) == (low, high)

@@ -17,15 +17,26 @@ from vdscheck.options import (
     FailOn,
     FailOnOption,
     Format,
+    Interval,
+    Ipv4,
+    Ipv6,
     Json,
     MinCoverage,
     MinScore,
+    Names,
     NoColor,
+    NoPacketLimit,
     Only,
     Output,
+    PathOptions,
+    PlainReport,
     Profile,
     Quiet,
+    Rounds,
+    Samples,
     Skip,
+    TcpPort,
+    UdpOnly,
     Verbose,
     checks,
 )
@@ -40,7 +51,7 @@ app = typer.Typer(
     "Without a command, `run` is meant: vdscheck --json is vdscheck run --json.",
 )
 
-COMMANDS = ("run", "disk", "jitter", "redis", "judge", "list", "explain", "profiles", "schema")
+COMMANDS = ("run", "disk", "jitter", "redis", "path", "judge", "list", "explain", "profiles", "schema")
 _OF_THE_PROGRAM = ("--help", "-h", "--version", "--install-completion", "--show-completion")
 
 _received: Sequence[int] = ()
@@ -95,6 +106,14 @@ def run(
             metavar="URL",
         ),
     ] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--path",
+            help="Measure the way to this place (repeatable; the first is to be near; oslo and frankfurt).",
+            metavar="NAME=HOST",
+        ),
+    ] = None,
     quiet: Quiet = None,
     verbose: Verbose = None,
     no_color: NoColor = None,
@@ -121,6 +140,7 @@ def run(
         root=root,
         disk=disk or (),
         redis=redis or (),
+        path=path or (),
         quiet=quiet,
         verbose=verbose,
         no_color=no_color,
@@ -183,6 +203,36 @@ def redis(
     return options.watch("redis", redis=urls or ())
 
 
+@app.command()
+def path(
+    hosts: Annotated[
+        list[str] | None,
+        typer.Argument(help="A host, NAME=HOST, or a place: oslo, frankfurt (both, if none).", metavar="[HOST]..."),
+    ] = None,
+    ipv4: Ipv4 = False,
+    ipv6: Ipv6 = False,
+    rounds: Rounds = 10,
+    interval: Interval = 1.0,
+    tcp: TcpPort = None,
+    udp: UdpOnly = False,
+    names: Names = True,
+    samples: Samples = False,
+    report: PlainReport = False,
+    no_packet_limit: NoPacketLimit = False,
+    profile: Profile = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    fail_on: FailOnOption = None,
+    no_color: NoColor = None,
+) -> int:
+    """Trace the ways to hosts side by side, live: hops, round trips, and what is lost where."""
+    asked = PathOptions(ipv4, ipv6, rounds, interval, tcp, udp, names, samples, no_packet_limit)
+    options = _Alone(asked.duration_s, profile, config, format, json, output, fail_on, no_color)
+    return options.watch("path", path=hosts or (), path_how=asked.how(), plain=report)
+
+
 class _Alone(NamedTuple):
     """The options that the commands of the instruments share."""
 
@@ -195,8 +245,8 @@ class _Alone(NamedTuple):
     fail_on: list[FailOn] | None
     no_color: bool | None
 
-    def watch(self, name: str, *, disk: Sequence[str] = (), redis: Sequence[str] = ()) -> int:
-        """Run the instrument of that name on these subjects."""
+    def watch(self, name: str, **more: Any) -> int:  # noqa: ANN401 - fields of commands.Asked
+        """Run the instrument of that name on the subjects in `more`."""
         from vdscheck import commands
 
         asked = commands.Asked(
@@ -205,11 +255,10 @@ class _Alone(NamedTuple):
             format=_format(self.format, json=self.json),
             outputs=self.output or (),
             fail_on=_words(self.fail_on),
-            disk=disk,
-            redis=redis,
             duration_s=self.duration,
             no_color=self.no_color,
             command=_command(),
+            **more,
         )
         return commands.run(asked, _received, commands.INSTRUMENTS[name])
 

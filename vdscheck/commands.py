@@ -60,6 +60,10 @@ class Asked:
     root: str | None = None
     disk: Sequence[str] = ()
     redis: Sequence[str] = ()
+    path: Sequence[str] = ()
+    path_how: Mapping[str, Any] = field(default_factory=dict)
+    """How `vdscheck path` measures: the fields of probes.path.places.How."""
+    plain: bool = False
     duration_s: float | None = None
     quiet: bool | None = None
     verbose: bool | None = None
@@ -79,6 +83,7 @@ class Instrument:
 INSTRUMENTS = {
     "disk": Instrument(("disk.*",), "disk.latency"),
     "jitter": Instrument(("cpu.jitter", "cpu.steal"), "cpu.spin"),
+    "path": Instrument(("path.rtt", "path.loss", "path.nearest", "path.location", "net.mtu"), "path.trace"),
     "redis": Instrument(("redis.*",), "redis.latency"),
 }
 
@@ -125,13 +130,16 @@ class Settings:
         """What the probes that measure one by one choose from: the options, and what plugins are told."""
         chosen = dict(self.values.get("plugin", {}))
         redis = self.asked.redis or list(filter(None, [os.environ.get("VDSCHECK_REDIS_URL")]))
-        for name, said in (("disk", self.asked.disk), ("redis", redis)):
+        for name, said in (("disk", self.asked.disk), ("redis", redis), ("path", self.asked.path)):
             chosen[name] = list(self.first(name, said, ()))
+        chosen["path-how"] = dict(self.asked.path_how)
         return chosen
 
     @property
     def terminal(self) -> Terminal:
         """How text is drawn on this standard output."""
+        if self.asked.plain:
+            return Terminal(utf8=False, plain=True)
         return Terminal.of(
             os.environ,
             no_color=bool(self.first("no-color", self.asked.no_color)),

@@ -240,6 +240,7 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "offline": _flag,
     "disk": _words,
     "redis": _words,
+    "path": _words,
     "quiet": _flag,
     "verbose": _flag,
     "no-color": _flag,

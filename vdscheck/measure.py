@@ -129,7 +129,7 @@ def _planned(entry: ProbeEntry, host: Host, options: Options) -> dict[str, Job |
     subjects = entry.subject.chosen(options.settings)
     if not subjects:
         return {entry.probe.id: not_applicable(f"nothing is configured for {entry.probe.id}")}
-    keyed = {f"{entry.probe.id}[{name}]": subject for name, subject in subjects.items()}
+    keyed = {f"{entry.probe.id}[{name}]" if name else entry.probe.id: each for name, each in subjects.items()}
     return {key: _job(key, entry, subject, host, options) for key, subject in keyed.items()}
 
 
@@ -159,7 +159,9 @@ class _Running:
 
 def _spawned(host: Host, jobs: list[Job], options: Options) -> _Running:
     cheap = [job for job in jobs if job.probe.cheap and not job.probe.alone]
-    own = [[job] for job in jobs if not job.probe.cheap and not job.probe.alone]
+    # The longest first: what is short finds a place beside it, and the whole is as long as the longest.
+    separate = (job for job in jobs if not job.probe.cheap and not job.probe.alone)
+    own = [[job] for job in sorted(separate, key=lambda job: -job.window_s)]
     alone = [job for job in jobs if job.probe.alone]
     # Of several disks or servers each is measured as long as one: then the run takes longer than its effort says.
     windows_s = max((job.window_s for job in jobs if not job.probe.alone), default=0.0) + sum(

@@ -1,7 +1,7 @@
 """The options of the command line, each in one place for all the commands that take it."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -92,3 +92,74 @@ Duration = Annotated[
     float | None,
     typer.Option("--duration", help="Measure for so many seconds (10).", metavar="S", min=0.5, max=86_400),
 ]
+
+
+# The path tracer
+
+Ipv4 = Annotated[bool, typer.Option("-4", help="By IPv4 alone.")]
+Ipv6 = Annotated[bool, typer.Option("-6", help="By IPv6 alone.")]
+Rounds = Annotated[int, typer.Option("--rounds", help="Ask each hop so often, and the end ten times as often.", min=1)]
+Interval = Annotated[
+    float, typer.Option("--interval", help="Seconds from one round to the next.", metavar="S", min=0.1, max=60)
+]
+TcpPort = Annotated[
+    int | None,
+    typer.Option("--tcp", help="Trace with TCP handshakes to this port.", metavar="PORT", min=1, max=65535),
+]
+UdpOnly = Annotated[bool, typer.Option("--udp", help="Trace with UDP, as an ordinary user does where ICMP is closed.")]
+Names = Annotated[bool, typer.Option("--names/--no-names", help="Ask the resolver what addresses are called.")]
+Samples = Annotated[bool, typer.Option("--samples", help="Keep every single probe in the JSON report.")]
+PlainReport = Annotated[bool, typer.Option("--report", help="Plain text, to be pasted into a ticket.")]
+NoPacketLimit = Annotated[
+    bool, typer.Option("--no-packet-limit", help="Send more than 300 packets to one address: you answer for it.")
+]
+
+USUAL_ROUNDS = 10
+"""More of them may send more than 300 packets to one address."""
+ENDING_S = 2.5
+"""For names before the first round, and for late answers after the last."""
+
+
+class PathOptions(NamedTuple):
+    """How `vdscheck path` is to measure."""
+
+    ipv4: bool
+    ipv6: bool
+    rounds: int
+    interval_s: float
+    tcp: int | None
+    udp: bool
+    names: bool
+    samples: bool
+    no_packet_limit: bool
+
+    @property
+    def duration_s(self) -> float:
+        """The time that all rounds need at most."""
+        return self.rounds * max(self.interval_s, 0.5) + ENDING_S
+
+    def how(self) -> dict[str, Any]:
+        """The same as the probe takes it. Raises UsageError for what excludes each other."""
+        from vdscheck import commands
+
+        for one, other in (("-4", "-6"), ("--tcp", "--udp")):
+            said = {"-4": self.ipv4, "-6": self.ipv6, "--tcp": self.tcp is not None, "--udp": self.udp}
+            if said[one] and said[other]:
+                message = f"{one} and {other} exclude each other"
+                raise commands.UsageError(message)
+        if self.rounds > USUAL_ROUNDS and not self.no_packet_limit:
+            message = (
+                f"--rounds {self.rounds} may send more than 300 packets to one address: "
+                "say --no-packet-limit if you answer for it"
+            )
+            raise commands.UsageError(message)
+        return {
+            "rounds": self.rounds,
+            "interval_s": self.interval_s,
+            "family": 4 if self.ipv4 else 6 if self.ipv6 else None,
+            "trace": "udp" if self.udp else "tcp" if self.tcp is not None else "icmp",
+            "port": self.tcp or 443,
+            "unlimited": self.no_packet_limit,
+            "names": self.names,
+            "samples": self.samples,
+        }

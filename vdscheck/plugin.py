@@ -22,7 +22,7 @@ from vdscheck.model import (
     not_applicable,
     unmeasured,
 )
-from vdscheck.stats import Distribution, Estimate, Recorder, exact, percentile, proportion
+from vdscheck.stats import Distribution, Estimate, Recorder, exact, median, paired_difference, percentile, proportion
 from vdscheck.target import Host
 from vdscheck.threshold import AtLeast, AtMost, OneOf, absent_judgement, spoken, with_unit
 
@@ -58,7 +58,9 @@ __all__ = [
     "exact",
     "frozen",
     "measurement",
+    "median",
     "not_applicable",
+    "paired_difference",
     "percentile",
     "probe",
     "proportion",

@@ -19,6 +19,7 @@ OFFER = {
     "cpus": ("cpu.contract", "CPUs"),
     "memory": ("memory.contract", "GiB"),
     "disk": ("disk.contract", "GB"),
+    "bandwidth": ("sysctl.socket-buffers", "Mbit/s"),
 }
 """What `[offer]` may state: the check that judges it, and the unit that it is judged in."""
 

@@ -138,6 +138,41 @@ def proportion(successes: int, count: int) -> Estimate:
     return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), count)
 
 
+def median(samples: Sequence[float]) -> Estimate:
+    """The median, of an even number the middle of the two, with bounds from order statistics.
+
+    Raises ValueError without samples.
+    """
+    bounds = percentile(samples, 0.5)
+    ordered = sorted(samples)
+    half = len(ordered) // 2
+    value = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+    return replace(bounds, value=value)
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
+    """By how much the first exceed the second, taken in pairs: the median of the differences, with its interval.
+
+    The interval is that of the sign test: it asks nothing of the distribution. Raises ValueError
+    without pairs, or where one is missing.
+    Source: Conover, Practical Nonparametric Statistics, 3rd ed., sections 3.2 and 3.4.
+    """
+    return median([one - other for one, other in zip(first, second, strict=True)])
+
+
+def difference_of_proportions(first: tuple[int, int], second: tuple[int, int]) -> Estimate:
+    """By how much one share exceeds another, each as (successes, count), with its 95 % interval.
+
+    Raises ValueError for an empty count or an impossible share.
+    Source: Newcombe, Statistics in Medicine 17 (1998), 873-890, method 10.
+    """
+    one, other = proportion(*first), proportion(*second)
+    value = one.value - other.value
+    below = math.hypot(one.value - one.low, other.high - other.value)
+    above = math.hypot(one.high - one.value, other.value - other.low)
+    return Estimate(value, max(-1.0, value - below), min(1.0, value + above), first[1] + second[1])
+
+
 CLAIMED_PERCENT = (50.0, 90.0, 95.0, 99.0, 99.9)
 """The percentiles that a distribution names, where it has samples enough for both their bounds."""
 

@@ -4,6 +4,7 @@ import re
 
 _SCALES = (
     {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0},
+    {"kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9},
     {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
     | {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40, "bytes": 1.0, "byte": 1.0},
 )

@@ -20,6 +20,7 @@ PACKAGES: Final[Mapping[str, str]] = {
     "mkfs.btrfs": "btrfs-progs",
     "mkfs.xfs": "xfsprogs",
     "mmdebstrap": "mmdebstrap",
+    "mtr": "mtr-tiny",
     "nft": "nftables",
     "nsenter": "util-linux",
     "openssl": "openssl",

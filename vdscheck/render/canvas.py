@@ -8,7 +8,7 @@ in magenta for the same reason). Text is never markup.
 import re
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vdscheck.render.safe import to_ascii, whole
 
@@ -28,6 +28,17 @@ _GLUE = "_"
 
 Span = tuple[str, str]
 """Text and its style."""
+
+
+class Sheet(NamedTuple):
+    """What something is drawn on."""
+
+    width: int
+    colour: bool
+    utf8: bool
+    height: int | None
+    """None where it may be as long as it is."""
+    plain: bool
 
 
 class Canvas:

@@ -23,6 +23,8 @@ class Terminal:
     quiet: bool = False
     instrument: bool = False
     """Whether one instrument is shown alone."""
+    plain: bool = False
+    """Whether it is text to be pasted elsewhere: nothing side by side."""
 
     @classmethod
     def of(cls, environment: Mapping[str, str], *, no_color: bool, verbose: bool, quiet: bool) -> "Terminal":
@@ -69,7 +71,9 @@ def _text(report: Report, terminal: Terminal) -> bytes:
     if terminal.instrument:
         from vdscheck.render.instrument import instrument
 
-        return instrument(report, width=terminal.width, colour=terminal.colour, utf8=terminal.utf8)
+        return instrument(
+            report, width=terminal.width, colour=terminal.colour, utf8=terminal.utf8, plain=terminal.plain
+        )
     from vdscheck.render.terminal import terminal as drawn
 
     return drawn(

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
+from vdscheck.measurements.path import Paths
 from vdscheck.model import Confidence, Finding, Report, Taken, Verdict
-from vdscheck.render.canvas import Canvas
+from vdscheck.render.canvas import Canvas, Sheet
 from vdscheck.render.histogram import PERCENTILE_HEADS, axis, bars, columns, percentile_cells
 from vdscheck.render.safe import harmless
 from vdscheck.render.words import distribution, kernel, kind_of_machine, seconds
@@ -19,11 +20,18 @@ HISTOGRAMS_SHOWN = 4
 _KEPT = {1: (2,), 2: (2, 6), 3: (0, 2, 6), 4: (0, 2, 4, 6), 5: (0, 2, 4, 5, 6), 6: (0, 1, 2, 4, 5, 6)}
 """Where there is no room for all columns: the typical, the worst, how many, the tail, in this order."""
 _STYLE = {Verdict.FAIL: "bold red", Verdict.WARN: "bold magenta"}
-_SHOWN_FIRST = (Verdict.FAIL, Verdict.WARN, Verdict.UNKNOWN, Verdict.PASS, Verdict.WAIVED, Verdict.NOT_APPLICABLE)
+SHOWN_FIRST = (Verdict.FAIL, Verdict.WARN, Verdict.UNKNOWN, Verdict.PASS, Verdict.WAIVED, Verdict.NOT_APPLICABLE)
 
 
-def instrument(report: Report, *, width: int, colour: bool, utf8: bool, height: int | None = None) -> bytes:
+def instrument(
+    report: Report, *, width: int, colour: bool, utf8: bool, height: int | None = None, plain: bool = False
+) -> bytes:
     """The report of one instrument, at most `height` lines: what has no room is the histograms, the first of all."""
+    found = next((taken.value for taken in report.measurements.values() if isinstance(taken.value, Paths)), None)
+    if found is not None:
+        from vdscheck.render.paths import drawn as paths_drawn
+
+        return paths_drawn(report, found, Sheet(width, colour, utf8, height, plain))
     rows = list(_rows(report.measurements))
     room = HISTOGRAMS_SHOWN
     while True:
@@ -50,19 +58,20 @@ def _rows(measurements: Mapping[str, Taken]) -> Iterator[tuple[str, str, Distrib
 def _drawn(
     report: Report, rows: list[tuple[str, str, Distribution]], histograms: int, canvas: Canvas, *, utf8: bool
 ) -> bytes:
-    _head(canvas, report)
+    head(canvas, report)
     _table(canvas, rows)
     for subject, name, found in rows[:histograms]:
         _histogram(canvas, subject, name, found, utf8=utf8)
     canvas.blank()
-    for finding in sorted(report.findings, key=lambda each: _SHOWN_FIRST.index(each.verdict)):
-        _finding(canvas, finding)
+    for finding in sorted(report.findings, key=lambda each: SHOWN_FIRST.index(each.verdict)):
+        finding_lines(canvas, finding)
     for warning in report.warnings:
         canvas.prose([(harmless(warning), "")], indent=INDENT, label=("NOTE", "bold"))
     return canvas.drawn()
 
 
-def _head(canvas: Canvas, report: Report) -> None:
+def head(canvas: Canvas, report: Report) -> None:
+    """What was measured where, and how long."""
     target = report.target
     system = ", ".join(filter(None, (distribution(target.os), kernel(target.kernel))))
     parts = [f"{report.tool.name} {report.tool.version}", target.name, system, kind_of_machine(target.virtualization)]
@@ -99,7 +108,8 @@ def _histogram(canvas: Canvas, subject: str, name: str, found: Distribution, *, 
     canvas.spans((f"  {axis(low_us, high_us, width)}", "dim"))
 
 
-def _finding(canvas: Canvas, finding: Finding) -> None:
+def finding_lines(canvas: Canvas, finding: Finding) -> None:
+    """The verdict of one finding."""
     label = "N/A" if finding.verdict is Verdict.NOT_APPLICABLE else finding.verdict.value.upper()
     unsure = "low confidence" if finding.confidence is Confidence.LOW else ""
     reason = finding.reason.value if finding.reason else unsure

@@ -1,0 +1,115 @@
+"""The resolvers that this host is told to ask, and its network counters while the run goes on."""
+
+import time
+from collections.abc import Iterator
+
+from vdscheck.measurements.path import NetworkWindow, Resolvers, TcpBuffers
+from vdscheck.plugin import Host, Reason, UnavailableError, Window, not_applicable, probe, unmeasured
+from vdscheck.probes import cgroups, optional
+from vdscheck.probes.dns import nameservers
+from vdscheck.probes.path.places import Places
+
+_STEP_S = 0.25
+_DROPPED_COLUMN = 1
+"""Of /proc/net/softnet_stat: packets dropped since the queue was full (net/core/net-procfs.c)."""
+
+
+@probe(
+    "net.resolvers",
+    deadline_s=3.0,
+    window=Window(passive_s=None, quick_s=1.3, default_s=2.4, thorough_s=8.0),
+    sends=True,
+    live=True,
+)
+def resolvers(host: Host, places: Places) -> Iterator[Resolvers]:
+    """Asks each resolver of /etc/resolv.conf for the names of the places' hosts, then 94 times again, over UDP."""
+    from vdscheck.probes.resolving import Asking, asked_over_and_over
+
+    hosts = (target.host for sought in places.sought for target in sought.targets)
+    names = tuple(dict.fromkeys(name for name in hosts if not _is_address(name)))
+    if not names:
+        raise UnavailableError(not_applicable("the places are named by their addresses: there is no name to ask for"))
+    found = nameservers(optional.text(host, "/etc/resolv.conf") or "")
+    asking = [Asking(address, names) for address in found]
+    yield from asked_over_and_over(host, asking, names)
+
+
+def _is_address(name: str) -> bool:
+    return ":" in name or name.replace(".", "").isdecimal()
+
+
+@probe(
+    "net.counters",
+    deadline_s=3.0,
+    window=Window(passive_s=0.1, quick_s=0.8, default_s=1.0, thorough_s=10.0),
+    live=True,
+)
+def counters(host: Host) -> Iterator[NetworkWindow]:
+    """Watches /proc/net/snmp, /proc/net/softnet_stat and the statistics of /sys/class/net while the run goes on."""
+    began, first = time.monotonic(), _counted(host)
+    while host.time_left_s > 0:
+        host.pause(_STEP_S)
+        now = _counted(host)
+        grown = {name: max(0, now[name] - first[name]) for name in first}
+        yield NetworkWindow(
+            window_s=round(time.monotonic() - began, 3),
+            segments_out=grown["OutSegs"],
+            retransmitted=grown["RetransSegs"],
+            softnet_dropped=grown["softnet"],
+            rx_missed=grown["rx_missed_errors"],
+            rx_fifo=grown["rx_fifo_errors"],
+            rx_dropped=grown["rx_dropped"],
+            segments_out_since_boot=now["OutSegs"],
+            retransmitted_since_boot=now["RetransSegs"],
+        )
+
+
+@probe("net.buffers", cheap=True, deadline_s=2.0)
+def buffers(host: Host) -> TcpBuffers:
+    """Reads net.ipv4.tcp_rmem and tcp_wmem."""
+    return TcpBuffers(
+        receive_max_bytes=_largest(host, "/proc/sys/net/ipv4/tcp_rmem"),
+        send_max_bytes=_largest(host, "/proc/sys/net/ipv4/tcp_wmem"),
+    )
+
+
+def _largest(host: Host, path: str) -> int:
+    words = host.read(path).split()
+    found = cgroups.whole(words[2]) if len(words) == 3 else None  # noqa: PLR2004 - least, default, largest
+    if found is None:
+        raise UnavailableError(unmeasured(Reason.ERROR, f"{path} does not hold three numbers"))
+    return found
+
+
+def _counted(host: Host) -> dict[str, int]:
+    found = tcp_counters(host.read("/proc/net/snmp"))
+    found["softnet"] = softnet_dropped(optional.text(host, "/proc/net/softnet_stat") or "")
+    for name in ("rx_missed_errors", "rx_fifo_errors", "rx_dropped"):
+        each = (optional.line(host, path) for path in host.glob(f"/sys/class/net/*/statistics/{name}"))
+        found[name] = sum(filter(None, (cgroups.whole(text or "") for text in each)))
+    return found
+
+
+def tcp_counters(text: str) -> dict[str, int]:
+    """OutSegs and RetransSegs of a /proc/net/snmp text. Raises UnavailableError where they are not in it."""
+    lines = [line.split() for line in text.splitlines() if line.startswith("Tcp:")]
+    names, values = (lines[0], lines[1]) if len(lines) == 2 else ([], [])  # noqa: PLR2004 - names and values
+    found = dict(zip(names, values, strict=False))
+    counts = {name: cgroups.whole(found.get(name, "")) for name in ("OutSegs", "RetransSegs")}
+    known = {name: count for name, count in counts.items() if count is not None}
+    if len(known) < len(counts):
+        raise UnavailableError(unmeasured(Reason.ERROR, "/proc/net/snmp does not count TCP segments"))
+    return known
+
+
+def softnet_dropped(text: str) -> int:
+    """The packets dropped by all CPUs, from a /proc/net/softnet_stat text."""
+    total = 0
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > _DROPPED_COLUMN:
+            try:
+                total += int(words[_DROPPED_COLUMN], 16)
+            except ValueError:
+                continue
+    return total
