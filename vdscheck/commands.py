@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from enum import IntEnum
 from typing import Any
@@ -18,6 +18,9 @@ from vdscheck.target import Host
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
+FIX_PROBES = ("kernel.boot", "kernel.listeners", "kernel.node-agents", "kernel.owner", "kernel.sysctls")
+"""What a plan is made from, whatever checks were selected."""
+JOURNAL = "/var/lib/vdscheck/journal"
 SAVED_LIMIT_BYTES = 256 << 20
 
 
@@ -57,6 +60,9 @@ class Asked:
     disk: Sequence[str] = ()
     redis: Sequence[str] = ()
     duration_s: float | None = None
+    fix: bool = False
+    dry_run: bool = False
+    yes: bool = False
     quiet: bool | None = None
     verbose: bool | None = None
     no_color: bool | None = None
@@ -87,6 +93,16 @@ class Settings:
     file: str | None
     values: Mapping[str, Any]
     outputs: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def plans(self) -> bool:
+        """Whether a plan of fixes is wanted."""
+        return self.asked.fix or self.asked.dry_run or any(name == "sh" for name, _ in self.outputs)
+
+    @property
+    def fixes(self) -> bool:
+        """Whether it may be carried out."""
+        return self.asked.fix and not self.asked.dry_run
 
     def first(self, name: str, said: Any, otherwise: Any = None) -> Any:  # noqa: ANN401
         """What the command line said, or the configuration, or else the default."""
@@ -162,6 +178,9 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
     if instrument is not None:
         asked = replace(asked, only=instrument.checks, effort="quick")
     settings = settle(asked)
+    if asked.yes and not asked.fix:
+        message = "--yes goes with --fix"
+        raise UsageError(message)
     host = _host(asked.root)
     catalogue = load()
     profiles = list(settings.first("profile", asked.profile, ("web",)))
@@ -174,19 +193,78 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
         target = report.target_note(measurements, host.root)
         return _report(settings, catalogue, rules, note, target, measurements, warnings)
 
-    observer = progress(sys.stderr) if instrument is None else _watching(settings, made)
-    outcome = measure.measure(
-        host,
-        _probes(catalogue, rules),
-        _options(settings, instrument),
-        observer=observer,
-        stopped=lambda: bool(received),
-        meanwhile=lambda: prepare(name for name, _ in settings.outputs),
-    )
-    observer.close()
+    entries = _probes(catalogue, rules, FIX_PROBES if settings.plans else ())
+
+    def measured(where: Host, wanted: Iterable[ProbeEntry]) -> measure.Outcome:
+        observer = progress(sys.stderr) if instrument is None else _watching(settings, made)
+        try:
+            return measure.measure(
+                where,
+                wanted,
+                _options(settings, instrument),
+                observer=observer,
+                stopped=lambda: bool(received),
+                meanwhile=lambda: prepare(name for name, _ in settings.outputs),
+            )
+        finally:
+            observer.close()
+
     warnings = [f"configuration: {settings.file}"] if settings.file else []
-    found = made(outcome.measurements, [*warnings, *outcome.warnings], complete=outcome.complete)
+    mend = _mender(settings, host, catalogue, entries, rules, measured, received) if settings.plans else None
+    if mend is not None:
+        warnings += mend.recovered()
+    outcome = measured(host, entries)
+    warnings += [*outcome.warnings, *_unfinished(host)]
+    found = made(outcome.measurements, warnings, complete=outcome.complete)
+    if mend is not None and outcome.complete:
+        found = mend.mended(found, lambda measurements, said: made(measurements, said, complete=not received))
     return _deliver(found, settings, received, instrument)
+
+
+def _mender(
+    settings: Settings,
+    host: Host,
+    catalogue: Catalogue,
+    entries: Sequence[ProbeEntry],
+    rules: ruleset.Ruleset,
+    measured: Callable[[Host, Iterable[ProbeEntry]], measure.Outcome],
+    received: Sequence[int],
+) -> Any:  # noqa: ANN401 - vdscheck.mending.Mender, which only a run with a plan imports
+    from vdscheck.fix import Bench, Terms, desk
+    from vdscheck.mending import Mender
+
+    today = now()[:10]
+    bench = Bench(
+        host=host,
+        catalogue=catalogue,
+        entries=entries,
+        desk=desk(host, __version__),
+        judge=lambda measurements: judge.judge(catalogue, rules, measurements, today),
+        measure=measured,
+        stopped=lambda: bool(received),
+        say=say,
+    )
+    terms = Terms(settings.asked.yes, not settings.fixes, settings.asked.command)
+    shown = settings.outputs[0][0] == "text" and not settings.asked.yes
+    return Mender(bench, terms, settings.terminal, shows_first=shown)
+
+
+def _unfinished(host: Host) -> list[str]:
+    """What is to be said of a fix that was ended in the middle; a host without a journal costs one look."""
+    if not host.is_folder(JOURNAL):
+        return []
+    from vdscheck.journal import unfinished
+
+    said = unfinished(host)
+    return [] if said is None else [said]
+
+
+def undo(root: str | None, *, listing: bool) -> int:
+    """Give back what the latest fix replaced, or list the journal."""
+    from vdscheck import undo as undoing
+
+    host = _host(root)
+    return undoing.listed(host) if listing else undoing.undone(host, __version__)
 
 
 def _options(settings: Settings, instrument: Instrument | None) -> measure.Options:
@@ -262,8 +340,9 @@ def _host(root: str | None) -> Host:
     return Host(os.path.realpath(root))
 
 
-def _probes(catalogue: Catalogue, rules: ruleset.Ruleset) -> list[ProbeEntry]:
-    wanted = {name: catalogue.probes[name] for name in HEADER_PROBES if name in catalogue.probes}
+def _probes(catalogue: Catalogue, rules: ruleset.Ruleset, more: Sequence[str]) -> list[ProbeEntry]:
+    """The probes that the selected checks need, those of the header, and some more."""
+    wanted = {name: catalogue.probes[name] for name in (*HEADER_PROBES, *more) if name in catalogue.probes}
     for entry in rules.selected:
         wanted.update({each.probe.id: each for each in catalogue.probes_of(entry)})
     return [wanted[name] for name in sorted(wanted)]
@@ -316,4 +395,6 @@ def _deliver(made: Report, settings: Settings, received: Sequence[int], instrume
         return 128 + received[0]
     if failed:
         return ExitCode.INTERNAL
+    if made.fix is not None and made.fix.outcome in ("refused", "given-back"):
+        return ExitCode.FIX
     return ExitCode.OK if all(gate.holds for gate in made.gates) else ExitCode.GATE

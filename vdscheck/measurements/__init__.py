@@ -1,5 +1,6 @@
 """Every first-party measurement type: what the probes provide, the checks judge, the report stores."""
 
+from .agents import NodeAgents
 from .kernel import (
     KERNEL_KEYS,
     BootTruth,
@@ -66,6 +67,7 @@ __all__ = [
     "MemoryPressure",
     "Nic",
     "Nics",
+    "NodeAgents",
     "Pressure",
     "SoftNet",
     "SwapSpace",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from vdscheck.model import Confidence, Finding, FixNote, Reason, Report, Severity, Verdict
 from vdscheck.render.canvas import Canvas, Span
+from vdscheck.render.fix import fix_section
 from vdscheck.render.groups import Alike, Trouble, alike, measured_and_why, troubles
 from vdscheck.render.safe import harmless
 from vdscheck.render.words import amount_of_memory, distribution, facts, kernel, kind_of_machine, limit, seconds
@@ -58,6 +59,8 @@ def terminal(report: Report, *, width: int, colour: bool, utf8: bool, verbose: b
             canvas.blank()
         _trouble(canvas, trouble, verbose=verbose, brief=brief)
     if quiet:
+        if report.fix is not None:
+            fix_section(canvas, report.fix)
         _gates(canvas, report, only_broken=True)
         return canvas.drawn()
     if not found:
@@ -68,6 +71,10 @@ def terminal(report: Report, *, width: int, colour: bool, utf8: bool, verbose: b
         _passes(canvas, report)
         _not_applicable(canvas, report)
     _warnings(canvas, report, verbose=verbose)
+    if report.fix is not None:
+        fix_section(canvas, report.fix)
+        if report.fix.outcome == "applied":
+            _measured_again(canvas, report)
     _footer(canvas, report, verbose=verbose)
     return canvas.drawn()
 
@@ -358,6 +365,12 @@ def _footer(canvas: Canvas, report: Report, *, verbose: bool) -> None:
     if not verbose:
         hints.insert(1, "-v lists all")
     canvas.flow([(harmless(hint), "dim")] for hint in hints)
+
+
+def _measured_again(canvas: Canvas, report: Report) -> None:
+    before = "?" if report.fix is None or report.fix.score_before is None else report.fix.score_before
+    after = "?" if report.score.value is None else report.score.value
+    canvas.prose([("measured again: ", ""), (f"{before} → {after}", "bold")], indent=2)
 
 
 def _more(canvas: Canvas, count: int) -> None:
