@@ -51,7 +51,7 @@ class Kernel:
 
     def write(self, key: str, value: str) -> None:
         """Set it. Raises OSError."""
-        descriptor = os.open(self._path(key), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(self._path(key), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             os.write(descriptor, value.encode())
         finally:
