@@ -106,7 +106,9 @@ class Folder:
 
     def tidy(self) -> None:
         """Take away what was being written when a run was ended. Raises OSError."""
+        # A file system that is read-only refuses this also where there is nothing to take away.
         with suppress(FileNotFoundError):
+            os.stat(NEW_NAME, dir_fd=self.descriptor, follow_symlinks=False)
             os.unlink(NEW_NAME, dir_fd=self.descriptor)
 
 

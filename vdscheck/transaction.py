@@ -244,7 +244,14 @@ def give_back(entry: Entry, desk: Desk, journal: Journal, state: State) -> tuple
     Doing it again does no harm. Raises FixError when something cannot be given back: then the entry
     stays as it was, and the next run tries again.
     """
-    left = [*_file_back(entry, desk), *_values_back(entry, desk)]
+    try:
+        left, failed = _file_back(entry, desk), None
+    except FixError as error:
+        left, failed = [], error
+    # The values are given back also where the file cannot be.
+    left += _values_back(entry, desk)
+    if failed is not None:
+        raise failed
     journal.advance(entry, state)
     return tuple(left)
 
@@ -290,6 +297,7 @@ def _values_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
         return []
     same_boot = entry.boot_id is not None and entry.boot_id == desk.boot_id
     left = []
+    failed: FixError | None = None
     for each in entry.settings:
         # After another boot only what our file set is of our doing.
         ours = each.now if same_boot else each.in_file
@@ -302,7 +310,12 @@ def _values_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
         elif before is None:
             left.append(LeftAlone(each.key, f"it stays {found} until the next boot: what it was before is not known"))
         else:
-            _set_back(desk.kernel, each.key, before)
+            try:
+                _set_back(desk.kernel, each.key, before)
+            except FixError as error:
+                failed = failed or error
+    if failed is not None:
+        raise failed
     return left
 
 
