@@ -1,4 +1,4 @@
-"""Ends fixes and undos in the middle, at each system call that changes anything, and looks at what the next run makes of it.
+"""Ends fixes and undos in the middle, at each system call that changes anything, and looks at what follows.
 
 `python -m tests.fix_crashes SURROUNDINGS FAULT CALLS` prints one line of JSON a case. SURROUNDINGS is `live`, to be run
 in a mount and a network namespace of its own whose /etc/sysctl.d and /var/lib/vdscheck are empty file systems, or a
@@ -73,7 +73,17 @@ class Surroundings:
     def counted(self, *words: str) -> dict[str, int]:
         """How often each call is made by the program itself, in a run that nobody ends."""
         with tempfile.NamedTemporaryFile() as log:
-            program = ["strace", "-o", log.name, "-e", f"trace={','.join(CALLS)}", sys.executable, "-m", "vdscheck", *words]
+            program = [
+                "strace",
+                "-o",
+                log.name,
+                "-e",
+                f"trace={','.join(CALLS)}",
+                sys.executable,
+                "-m",
+                "vdscheck",
+                *words,
+            ]
             if not self.live:
                 program += ["--root", str(self.root)]
             subprocess.run(program, capture_output=True, check=False, timeout=TIMEOUT_S, env=environment(), cwd="/")

@@ -195,7 +195,13 @@ class Machine:
         names = TcpCounters.__dataclass_fields__
         found["kernel.tcp-counters"] = taken(TcpCounters(**dict.fromkeys(names, 0)))
         room = dict.fromkeys(
-            ("lowest_service_limit", "lowest_service", "fullest_service", "fullest_service_open", "fullest_service_limit")
+            (
+                "lowest_service_limit",
+                "lowest_service",
+                "fullest_service",
+                "fullest_service_open",
+                "fullest_service_limit",
+            )
         )
         files_max = int(values.values.get("fs.file-max", "0")[:18])
         found["kernel.file-handles"] = taken(FileHandles(allocated=1000, maximum=files_max, **room))
@@ -274,11 +280,13 @@ def scatter(machine: Machine, seed: int) -> None:
         name = name.replace(".", "/") if chosen.random() < 0.2 else name
         if chosen.random() < 0.05:
             return f"-{name}\n"
-        return f"{'-' if chosen.random() < 0.1 else ''}{name}{chosen.choice((' = ', '='))}{chosen.choice(VALUES[key])}\n"
+        return (
+            f"{'-' if chosen.random() < 0.1 else ''}{name}{chosen.choice((' = ', '='))}{chosen.choice(VALUES[key])}\n"
+        )
 
-    for key in VALUES:
+    for key, values in VALUES.items():
         if chosen.random() < 0.5:
-            machine.write(key, " ".join(chosen.choice(VALUES[key]).split()).lstrip("0") or "0")
+            machine.write(key, " ".join(chosen.choice(values).split()).lstrip("0") or "0")
     for names, share in ((EARLIER, 0.6), (LATER, 0.25), (("90-vdscheck.conf",), 0.3)):
         for name in names:
             if chosen.random() < share:
@@ -294,5 +302,9 @@ def scatter(machine: Machine, seed: int) -> None:
 def mentioned_later(machine: Machine) -> str:
     """All that files say which are read after ours."""
     files: Mapping[str, bytes] = machine.files
-    later = [text for name, text in files.items() if name.startswith("etc/sysctl.d/") and Path(name).name > "90-vdscheck.conf"]
+    later = [
+        text
+        for name, text in files.items()
+        if name.startswith("etc/sysctl.d/") and Path(name).name > "90-vdscheck.conf"
+    ]
     return b"\n".join(later).decode().replace("/", ".")

@@ -19,7 +19,9 @@ mount -t tmpfs -o mode=755 none /var/lib/vdscheck
 ip link set lo up
 vdscheck() { "$PYTHON" -m vdscheck "$@"; }
 fix() { vdscheck --fix --passive --only 'sysctl.*' "$@"; }
-keys() { sysctl net.core.somaxconn net.ipv4.conf.all.rp_filter net.ipv4.tcp_slow_start_after_idle net.ipv4.tcp_tw_reuse; }
+keys() {
+  sysctl net.core.somaxconn net.ipv4.conf.all.rp_filter net.ipv4.tcp_slow_start_after_idle net.ipv4.tcp_tw_reuse
+}
 code() { echo "code $?"; }
 sysctl -q -w net.core.somaxconn=128
 set +e

@@ -154,7 +154,9 @@ def test_what_stands_in_the_way_leaves_everything_as_it_was(obstacle: str, why: 
 
 
 def test_a_second_fix_at_once_is_refused_in_one_line(tmp_path: Path) -> None:
-    hold = "import fcntl,os,sys,time; f=os.open('/var/lib/vdscheck/journal',os.O_RDONLY); fcntl.flock(f,2); time.sleep(60)"
+    hold = (
+        "import fcntl,os,sys,time; f=os.open('/var/lib/vdscheck/journal',os.O_RDONLY); fcntl.flock(f,2); time.sleep(60)"
+    )
     found, said = parts(
         f"""
         mkdir -m 755 /var/lib/vdscheck/journal
@@ -190,8 +192,8 @@ def test_a_signal_at_any_step_gives_everything_back(name: str, code: int, at: st
 def test_without_root_the_plan_is_shown_with_the_command() -> None:
     found, said = parts(
         """
-        mkdir -m 777 out
-        setpriv --reuid 12345 --regid 12345 --clear-groups "$PYTHON" -m vdscheck --fix --passive --only 'sysctl.*' --json
+        setpriv --reuid 12345 --regid 12345 --clear-groups \
+          "$PYTHON" -m vdscheck --fix --passive --only 'sysctl.*' --json
         code >&2; echo ----
         keys
         """

@@ -107,7 +107,9 @@ def test_a_fix_outlives_the_reboot_and_an_undo_brings_everything_back(suite: Sui
     old = states(first)["old"]
     assert known(states(second)["undone"]) == known(old)
     assert known(states(third)["end"]) == known(old)
-    before, last = (json.loads((each.out / f"{name}.json").read_text()) for each, name in ((first, "first"), (third, "report")))
+    before, last = (
+        json.loads((each.out / f"{name}.json").read_text()) for each, name in ((first, "first"), (third, "report"))
+    )
     assert verdicts(last) == verdicts(before)
     assert last["score"] == before["score"]
 
@@ -131,7 +133,7 @@ def test_a_power_cut_at_every_step_leaves_the_old_state_or_the_new_one(
 
 
 def cut_off(suite: Suite, cuts: Sequence[str], tmp_path: Path) -> None:
-    """Cut a fix off at each step; the boot after it recovers, every other time by a new fix, and goes on to the next."""
+    """Cut a fix off at each step; the boot after it recovers, every other time by a new fix first, and goes on."""
     common: dict[str, Any] = {"files": files(tmp_path, suite), "state": tmp_path / "disk.img"}
     steps = [PREPARED, f"{STATE} old"]
     booted: list[Boot] = []

@@ -135,7 +135,9 @@ def test_a_value_that_somebody_sets_during_the_question_is_planned_again(machine
     assert len(asked) == 2
     assert [{each.key: each.before for each in one.changes}[REUSE] for one in asked] == ["2", "0"]
     assert record.outcome == "applied"
-    assert said == [f"{REUSE} is 0 now, and was 2 when the plan was made: nothing was written; measuring and planning again"]
+    assert said == [
+        f"{REUSE} is 0 now, and was 2 when the plan was made: nothing was written; measuring and planning again"
+    ]
     assert machine.undo() == ()
     assert machine.read(REUSE) == "0"
 
@@ -167,6 +169,7 @@ def test_settings_that_never_rest_are_given_up_after_three_plans(machine: Machin
         reads = 0
 
         def read(self, key: str) -> str | None:
+            assert key
             self.reads += 1
             return str(10 + self.reads)
 

@@ -259,9 +259,7 @@ def judge(
 @app.command()
 def undo(
     list: Annotated[bool, typer.Option("--list", help="Show the journal, and change nothing.")] = False,  # noqa: A002
-    root: Annotated[
-        str | None, typer.Option("--root", help="A mounted host or image here.", metavar="DIR")
-    ] = None,
+    root: Annotated[str | None, typer.Option("--root", help="A mounted host or image here.", metavar="DIR")] = None,
 ) -> int:
     """Give back what the latest fix replaced; again for the one before it."""
     from vdscheck import commands

@@ -114,7 +114,9 @@ def carried_out(bench: Bench, first: Measurements, terms: Terms) -> Result:
             found = _again(bench, found).measurements
             continue
         return replace(result, warnings=[*said, *result.warnings])
-    return Result(found, replace(record, outcome="refused", detail=f"the settings changed {ATTEMPTS} times meanwhile"), said)
+    return Result(
+        found, replace(record, outcome="refused", detail=f"the settings changed {ATTEMPTS} times meanwhile"), said
+    )
 
 
 def _plan(bench: Bench, found: Measurements) -> tuple[Plan, bytes | None]:
@@ -159,15 +161,19 @@ def _before_applying(record: FixRecord, bench: Bench, terms: Terms) -> FixRecord
     if bench.host.live and os.geteuid() != 0:
         words = [word for word in terms.command[1:] if word != "--dry-run"]
         return replace(record, detail=f"only root may set them: {shlex.join(['sudo', 'vdscheck', *words])}")
-    if terms.yes:
-        return None
+    return None if terms.yes else _asked(record, bench)
+
+
+def _asked(record: FixRecord, bench: Bench) -> FixRecord | None:
     answer = bench.ask(record)
+    if answer and not bench.stopped():
+        return None
+    why = "nothing was changed"
     if bench.stopped():
-        return replace(record, outcome="declined", detail="interrupted: nothing was changed")
-    if answer is None:
+        why = "interrupted: nothing was changed"
+    elif answer is None:
         why = "nobody to ask: there is no terminal; --yes applies it without a question"
-        return replace(record, outcome="declined", detail=why)
-    return None if answer else replace(record, outcome="declined", detail="nothing was changed")
+    return replace(record, outcome="declined", detail=why)
 
 
 def _applied(made: Plan, record: FixRecord, content: bytes | None, bench: Bench, found: Measurements) -> Result:
@@ -239,7 +245,9 @@ def _of(names: Iterable[str], bench: Bench) -> list[ProbeEntry]:
     """The probes whose measurements these findings rest on."""
     checks = {name.partition("[")[0] for name in names}
     wanted = {
-        each.probe.id: each for check in sorted(checks) for each in bench.catalogue.probes_of(bench.catalogue.checks[check])
+        each.probe.id: each
+        for check in sorted(checks)
+        for each in bench.catalogue.probes_of(bench.catalogue.checks[check])
     }
     return _light(wanted.values())
 
@@ -264,6 +272,4 @@ def _given_back(record: FixRecord, error: GivenBackError, bench: Bench) -> FixRe
         for each in record.changes
     )
     said: tuple[LeftAlone, ...] = (*record.left_alone, *error.left)
-    return replace(
-        record, id=error.entry.id, outcome="given-back", detail=str(error), changes=changes, left_alone=said
-    )
+    return replace(record, id=error.entry.id, outcome="given-back", detail=str(error), changes=changes, left_alone=said)

@@ -202,7 +202,9 @@ class Journal:
         try:
             version = decode(file.content, _Format).format
             if version != FORMAT:
-                message = f"{where} has format {version}, and this version reads {FORMAT}: use the vdscheck that wrote it"
+                message = (
+                    f"{where} has format {version}, and this version reads {FORMAT}: use the vdscheck that wrote it"
+                )
                 raise JournalError(message)
             entry = decode(file.content, Entry)
         except CodecError as error:

@@ -12,6 +12,7 @@ from vdscheck.measurements import (
     Conntrack,
     FileHandles,
     KernelOwner,
+    KeyAtBoot,
     LateWriter,
     Listeners,
     NodeAgents,
@@ -124,6 +125,11 @@ def lasts(key: str, wanted: str, boot: BootTruth | None) -> str | None:
             return f"{writer.name} sets it{to} after each boot: let that say {wanted} ({writer.file})"
     if writers or same(at_boot.value, wanted):
         return None
+    return _beaten(wanted, at_boot, boot)
+
+
+def _beaten(wanted: str, at_boot: KeyAtBoot, boot: BootTruth) -> str:
+    """What keeps a line of ours from deciding, and where to mend that."""
     if at_boot.needs_module is not None:
         return (
             f"at boot sysctl.d is applied before {at_boot.needs_module} is loaded, so no line there sets it: name the "
@@ -239,7 +245,9 @@ class _Work:
         return drop_in.merged(self._here.content, settings) if settings else None
 
     def _supposed(self) -> Judged:
-        return self._judge(supposed(self._here, {key: each.fix.value for key, each in self._wanted.items()}, self._then()))
+        return self._judge(
+            supposed(self._here, {key: each.fix.value for key, each in self._wanted.items()}, self._then())
+        )
 
     def _then(self) -> BootTruth | None:
         """The next boot as foreseen, for the keys that are set; for the others as it is."""

@@ -117,7 +117,9 @@ def apply(plan: Plan, desk: Desk, journal: Journal, content: bytes | None, stopp
     """
     before = desk.drop_in()
     _still_so(plan, desk, before, content)
-    entry = journal.begin(lambda name, number: _entry(plan, desk, before, name, number), time.strftime("%Y%m%d", time.gmtime()))
+    entry = journal.begin(
+        lambda name, number: _entry(plan, desk, before, name, number), time.strftime("%Y%m%d", time.gmtime())
+    )
     try:
         _carry_out(entry, desk, stopped)
     except BaseException as error:
@@ -141,7 +143,9 @@ def reverted(why: str, entry: Entry, desk: Desk, journal: Journal) -> FixError:
     try:
         left = give_back(entry, desk, journal, "given-back")
     except FixError as error:
-        return GivenBackError(f"{why}; and not all could be given back: {error}; `vdscheck undo` tries again", entry, ())
+        return GivenBackError(
+            f"{why}; and not all could be given back: {error}; `vdscheck undo` tries again", entry, ()
+        )
     return GivenBackError(why, entry, left)
 
 

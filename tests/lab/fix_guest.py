@@ -2,14 +2,16 @@
 
 `python3 fix_guest.py state LABEL` writes one line `STATE {...}`; `python3 fix_guest.py stop STEP ARG...` runs the
 program in this process with those arguments, and at that step writes `STOPPED AT STEP` and waits for the power to go.
-A step is `before:CALL:NUMBER` or `after:CALL:NUMBER`, counted over the calls that change something, as `before:rename:2`.
+A step is `before:CALL:NUMBER` or `after:CALL:NUMBER`, as `before:rename:2`, counted over the calls of that name.
 """
 
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 KEYS = (
     "net.core.somaxconn",
@@ -23,24 +25,26 @@ CALLS = ("write", "rename", "fsync", "unlink", "mkdir", "rmdir")
 WAIT_S = 300.0
 
 
-def state(label):
+def state(label: str) -> None:
     values = {key: " ".join(Path("/proc/sys", key.replace(".", "/")).read_text().split()) for key in KEYS}
-    files = {}
+    files: dict[str, list[Any]] = {}
     for path in [each for folder in FOLDERS for each in sorted(Path(folder).glob("*"))] + [Path("/etc/sysctl.conf")]:
         if path.is_file():
             found = path.lstat()
             files[str(path)] = [path.read_text(), found.st_mode, found.st_mtime_ns]
-    journal = {each.name: json.loads(each.read_text())["state"] for each in Path("/var/lib/vdscheck/journal").glob("*.json")}
+    journal = {
+        each.name: json.loads(each.read_text())["state"] for each in Path("/var/lib/vdscheck/journal").glob("*.json")
+    }
     said = {"label": label, "values": values, "files": files, "journal": journal}
     print("STATE " + json.dumps(said), flush=True)
 
 
-def stop(step, arguments):
+def stop(step: str, arguments: list[str]) -> None:
     when, wanted, number = step.split(":")
     counts = dict.fromkeys(CALLS, 0)
 
-    def patched(name, call):
-        def run(*words, **named):
+    def patched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*words: Any, **named: Any) -> Any:
             if name == "write" and words[0] < 3:
                 return call(*words, **named)
             counts[name] += 1
@@ -62,7 +66,7 @@ def stop(step, arguments):
     print(f"NEVER STOPPED AT {step}: {code} {counts}", flush=True)
 
 
-def halt(step):
+def halt(step: str) -> None:
     print(f"STOPPED AT {step}", flush=True)
     time.sleep(WAIT_S)
     os._exit(9)

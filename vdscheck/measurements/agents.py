@@ -5,7 +5,7 @@ from vdscheck.model import measurement
 
 @measurement
 class NodeAgents:
-    """Whether this host is a Kubernetes node, by what lies on disk and what runs (/var/lib/kubelet, /etc/cni, /proc)."""
+    """Whether this host is a Kubernetes node, by files (/var/lib/kubelet, /etc/cni) and processes (/proc/PID/comm)."""
 
     is_node: bool
     evidence: tuple[str, ...]

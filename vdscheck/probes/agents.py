@@ -22,7 +22,9 @@ FILES = (
     "/var/run/cilium",
 )
 CNI = ("/etc/cni/net.d/*.conf", "/etc/cni/net.d/*.conflist")
-PROCESSES = frozenset(("kubelet", "k3s", "k3s-server", "k3s-agent", "rke2", "k0s", "calico-node", "cilium-agent", "flanneld"))
+PROCESSES = frozenset(
+    ("kubelet", "k3s", "k3s-server", "k3s-agent", "rke2", "k0s", "calico-node", "cilium-agent", "flanneld")
+)
 PODMAN = "podman"
 """Its own networks lie beside those of Kubernetes, and are set up for each container anew."""
 LOOK_LIMIT_S = 0.5

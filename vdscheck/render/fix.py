@@ -55,9 +55,7 @@ def _head(canvas: Canvas, record: FixRecord) -> None:
 
 
 def _table(canvas: Canvas, changes: Sequence[FixChange]) -> None:
-    rows = [_HEADS]
-    for each in changes:
-        rows.append((harmless(each.key, 60), _value(each.before), _value(each.at_boot), _value(each.wanted)))
+    rows = [_HEADS, *map(_row, changes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
     used = INDENT + sum(widths) + 2 * len(widths)
     if used > canvas.measure:
@@ -76,6 +74,10 @@ def _table(canvas: Canvas, changes: Sequence[FixChange]) -> None:
             canvas.spans((f"{'':<{INDENT}}{line}".rstrip(), style))
             if number:
                 canvas.prose([(harmless(why), "dim")], indent=2 * INDENT)
+
+
+def _row(change: FixChange) -> tuple[str, str, str, str]:
+    return harmless(change.key, 60), _value(change.before), _value(change.at_boot), _value(change.wanted)
 
 
 def _stacked(canvas: Canvas, change: FixChange) -> None:

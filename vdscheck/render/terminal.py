@@ -59,8 +59,7 @@ def terminal(report: Report, *, width: int, colour: bool, utf8: bool, verbose: b
             canvas.blank()
         _trouble(canvas, trouble, verbose=verbose, brief=brief)
     if quiet:
-        if report.fix is not None:
-            fix_section(canvas, report.fix)
+        _fix(canvas, report)
         _gates(canvas, report, only_broken=True)
         return canvas.drawn()
     if not found:
@@ -71,10 +70,7 @@ def terminal(report: Report, *, width: int, colour: bool, utf8: bool, verbose: b
         _passes(canvas, report)
         _not_applicable(canvas, report)
     _warnings(canvas, report, verbose=verbose)
-    if report.fix is not None:
-        fix_section(canvas, report.fix)
-        if report.fix.outcome == "applied":
-            _measured_again(canvas, report)
+    _fix(canvas, report)
     _footer(canvas, report, verbose=verbose)
     return canvas.drawn()
 
@@ -367,10 +363,13 @@ def _footer(canvas: Canvas, report: Report, *, verbose: bool) -> None:
     canvas.flow([(harmless(hint), "dim")] for hint in hints)
 
 
-def _measured_again(canvas: Canvas, report: Report) -> None:
-    before = "?" if report.fix is None or report.fix.score_before is None else report.fix.score_before
-    after = "?" if report.score.value is None else report.score.value
-    canvas.prose([("measured again: ", ""), (f"{before} → {after}", "bold")], indent=2)
+def _fix(canvas: Canvas, report: Report) -> None:
+    if report.fix is None:
+        return
+    fix_section(canvas, report.fix)
+    if report.fix.outcome == "applied":
+        before, after = ("?" if value is None else value for value in (report.fix.score_before, report.score.value))
+        canvas.prose([("measured again: ", ""), (f"{before} → {after}", "bold")], indent=2)
 
 
 def _more(canvas: Canvas, count: int) -> None:
