@@ -67,9 +67,9 @@ def file_handles(
     """There are file handles enough.
 
     Why: At the limit every accept() and open() fails, since a socket is a file as well.
-    False positives: none known
+    False positives: PID 1 (systemd) raises fs.file-max and fs.nr_open by itself.
     By hand: cat /proc/sys/fs/file-nr; sysctl fs.nr_open; grep 'open files' /proc/PID/limits;
-        ls /proc/PID/fd | wc -l. PID 1 (systemd) raises fs.file-max and fs.nr_open by itself.
+        ls /proc/PID/fd | wc -l
     Sources: https://docs.kernel.org/admin-guide/sysctl/fs.html (file-max, file-nr, nr_open)
     """
     most = setting("fs.nr_open", owner, kernel, boot)

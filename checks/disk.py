@@ -1,4 +1,4 @@
-"""Whether the disk that was bought is here, and has room left."""
+"""Whether the disk that was bought is here, has room left, is what it should be, and is fast."""
 
 from dataclasses import replace
 
@@ -16,6 +16,11 @@ from vdscheck.plugin import (
     spoken,
 )
 
+from .disk_kind import nvme, scheduler
+from .disk_speed import fsync_latency, iops, iowait, read_latency
+
+ELSEWHERE = (nvme, scheduler, read_latency, fsync_latency, iops, iowait)
+"""The checks of this area that have a file of their own: found through this module as well."""
 GB = 1e9
 GIB = 2**30
 

@@ -1,6 +1,6 @@
 """Whether the kernel settings that are judged outlive a reboot."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vdscheck.measurements import BootTruth, KernelOwner, KeyAtBoot, LateWriter, Sysctls
 from vdscheck.plugin import (
@@ -18,11 +18,12 @@ from vdscheck.plugin import (
     Severity,
     Verdict,
     check,
+    frozen,
     not_applicable,
     unmeasured,
 )
 
-from .settings import ASK, RULES, Limit, Rule, best, fields, number, passes, proposal
+from .settings import ASK, RULES, Limit, Rule, best, fields, number, passes, proposal, set_by_nobody, unreadable
 
 DROP_IN_NAME = "90-vdscheck.conf"
 """The file below /etc/sysctl.d that fixes are written to; what comes after it by name overrides it."""
@@ -59,12 +60,19 @@ def persistence(
 
 
 def _consulted(key: str, kernel: Sysctls) -> bool:
-    """With SYN cookies on, the kernel does not ask for tcp_max_syn_backlog."""
-    cookies = number(kernel.values.get("net.ipv4.tcp_syncookies", ""))
-    return key != "net.ipv4.tcp_max_syn_backlog" or cookies == 0
+    """Whether the kernel asks for a key, as others are now.
+
+    With SYN cookies on it does not ask for tcp_max_syn_backlog. Of two reverse path filters the larger one counts.
+    """
+    if key == "net.ipv4.tcp_max_syn_backlog":
+        return number(kernel.values.get("net.ipv4.tcp_syncookies", "")) == 0
+    if key == "net.ipv4.conf.default.rp_filter":
+        begun, every = (number(kernel.values.get(each, "")) for each in (key, "net.ipv4.conf.all.rp_filter"))
+        return begun is not None and every is not None and begun > every
+    return True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Difference:
     """A key that is one thing now and another after the next boot."""
 
@@ -82,11 +90,18 @@ class _Difference:
         return self.at_boot.where if self.writer is None else self.writer.file
 
 
+def _now(rule: Rule, kernel: Sysctls) -> str | Absent:
+    text = kernel.values.get(rule.key)
+    if text is None:
+        return kernel.missing.get(rule.key) or unmeasured(Reason.NOT_RUN, f"{rule.key} was not read")
+    return text if rule.take(text) is not None else unreadable(rule.key, text)
+
+
 def _judged(rule: Rule, limit: Limit, kernel: Sysctls, boot: BootTruth) -> Judgement | Absent:
     key, at_boot = rule.key, boot.keys.get(rule.key)
-    if key not in kernel.values:
-        return kernel.missing.get(key) or unmeasured(Reason.NOT_RUN, f"{key} was not read")
-    now, writer = kernel.values[key], _late_writer(key, boot)
+    now, writer = _now(rule, kernel), _late_writer(key, boot)
+    if isinstance(now, Absent):
+        return now
     written = None if writer is None else writer.values.get(key)
     after = (None if at_boot is None else at_boot.value) if written is None else written
     same = after is not None and fields(after) == fields(now)
@@ -100,7 +115,7 @@ def _judged(rule: Rule, limit: Limit, kernel: Sysctls, boot: BootTruth) -> Judge
         return unmeasured(Reason.UNSUPPORTED, why)
     if at_boot is None or after is None:
         why = (
-            f"{key} is {now} now; nobody sets it on disk, and the default of this kernel is not known: "
+            f"{key} is {now} now; {set_by_nobody('it', at_boot)}, and the default of this kernel is not known: "
             "a line in a file of /etc/sysctl.d would settle it"
         )
         return unmeasured(Reason.UNSUPPORTED, why)
@@ -156,7 +171,7 @@ def _cause(found: _Difference) -> str:
     if found.writer is not None:
         return f"{found.writer.name} sets it after the boot ({found.writer.file})"
     if at_boot.origin == "default":
-        return f"set now, lost at reboot; nobody sets it on disk: {at_boot.where}"
+        return f"set now, lost at reboot; {set_by_nobody('it', at_boot)}: {at_boot.where}"
     loser = next((line for line in at_boot.overridden if _says(line, found.now)), None)
     if loser is not None:
         return f"{loser.partition(' = ')[0]} is overridden by {at_boot.where}"

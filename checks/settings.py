@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
-from vdscheck.measurements import BootTruth, KernelOwner, Sysctls
+from vdscheck.measurements import BootTruth, KernelOwner, KeyAtBoot, Sysctls
 from vdscheck.plugin import (
     Absent,
     AtLeast,
@@ -16,6 +16,7 @@ from vdscheck.plugin import (
     Reason,
     SetSysctl,
     Verdict,
+    frozen,
     not_applicable,
     unmeasured,
     with_unit,
@@ -70,7 +71,10 @@ def fields(text: str) -> tuple[int | str, ...]:
     return tuple(word if value is None else value for word, value in words)
 
 
-@dataclass(frozen=True, slots=True)
+FILTERS = {0: "off", 1: "strict", 2: "loose"}
+
+
+@frozen
 class Rule:
     """Which check and which of its limits judge a key, and how a number and its text belong together."""
 
@@ -105,8 +109,9 @@ RULES = {
             "net.ipv4.conf.all.rp_filter",
             "sysctl.rp-filter",
             "mode",
-            words={0: "off", 1: "strict", 2: "loose"},
+            words=FILTERS,
         ),
+        Rule("net.ipv4.conf.default.rp_filter", "sysctl.rp-filter", "mode", words=FILTERS),
         # Only the initial network namespace may change it (nf_conntrack_standalone.c): it is the host's.
         Rule("net.netfilter.nf_conntrack_max", "sysctl.conntrack", "size", host_wide=True),
         Rule("fs.nr_open", "sysctl.file-handles", "nr_open", host_wide=True),
@@ -167,7 +172,7 @@ def proposal(key: str, value: str | None, before: str | None) -> SetSysctl | ByH
 # A value, now or after the next boot
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """A key as it is judged: its value now or, where there is no running kernel, after the next boot."""
 
@@ -188,7 +193,7 @@ class Setting:
         """Judge by a limit; `here` says what makes it matter on this host, where something does."""
         key = self.rule.key
         if self.value is None:
-            return unmeasured(Reason.ERROR, f"{key} is {self.text[:60]!r}, which is not what this key holds")
+            return unreadable(key, self.text)
         fix = proposal(key, best(self.rule, limit, self.at_boot), None if self.after_boot else self.text)
         judged = limit.judge(self.value, key, fix=fix)
         return replace(
@@ -208,6 +213,18 @@ class Setting:
         return f"{said}, {limit.phrase()}{reason}"
 
 
+def set_by_nobody(key: str, at_boot: KeyAtBoot | None) -> str:
+    """What the disk says of a key that has its default after the next boot."""
+    if at_boot is not None and at_boot.overridden:
+        return f"{at_boot.overridden[0]} is on disk, and nothing applies it at boot"
+    return f"nobody sets {key} on disk"
+
+
+def unreadable(key: str, text: str) -> Absent:
+    """The absence of a value that has a text, and not one of its key."""
+    return unmeasured(Reason.ERROR, f"{key} is {text[:60]!r}, which is not what this key holds")
+
+
 def setting(key: str, owner: KernelOwner | Absent, kernel: Sysctls, boot: BootTruth | Absent) -> Setting | Absent:
     """A key's value, or why it cannot be judged here: another's kernel, no such key, nothing known."""
     rule = RULES[key]
@@ -223,7 +240,8 @@ def setting(key: str, owner: KernelOwner | Absent, kernel: Sysctls, boot: BootTr
     if missing.reason is not Reason.NOT_RUN or isinstance(boot, Absent):
         return missing
     if at_boot is None or later is None:
-        return unmeasured(Reason.NOT_RUN, f"nobody sets {key} on disk, and the default of this kernel is not known")
+        why = f"{set_by_nobody(key, at_boot)}, and the default of this kernel is not known"
+        return unmeasured(Reason.NOT_RUN, why)
     return Setting(rule, later, rule.take(later), later, Evidence("decided_by", at_boot.where, None, boot.init))
 
 

@@ -65,10 +65,10 @@ def somaxconn(
     """The accept queue holds a burst of connections.
 
     Why: When the accept queue of a listening socket is full, a new connection waits for a retransmission,
-        a second or more. The kernel cuts the backlog that a service asks for to this value.
+        a second or more. The kernel cuts the backlog that a service asks for to this value, when it starts.
     False positives: A machine with few clients never fills the queue: ListenOverflows stays 0.
     By hand: sysctl net.core.somaxconn; nstat -az TcpExtListenOverflows TcpExtListenDrops; ss -ltn
-        (column Send-Q is the limit of each socket). A service keeps its old limit until it is restarted.
+        (column Send-Q is the limit of each socket)
     Sources: https://docs.kernel.org/admin-guide/sysctl/net.html;
         https://man7.org/linux/man-pages/man2/listen.2.html
     """

@@ -62,15 +62,26 @@ def sync(clock: KernelClock, machine: Machine | Absent) -> Judgement | Absent:
             f"nobody keeps the clock right, but it is that of the host of {machine.container_in_words}: "
             "ask who runs the host"
         )
+    text, fix = _unsynchronised(clock.service)
     return Judgement(
         verdict=Verdict.FAIL,
-        summary="nobody keeps the clock right: the kernel calls it not synchronised (STA_UNSYNC)",
+        summary=f"{text}: the kernel calls it not synchronised (STA_UNSYNC)",
         observed=Observed("not synchronised", None, None, None, None),
         expected=_SYNCHRONISED,
         evidence=seen,
-        fix=ByHand(
-            "install a time service; timesyncd will do where nothing finer is needed",
-            ("apt install systemd-timesyncd", "timedatectl set-ntp true"),
-            ("timedatectl set-ntp false",),
-        ),
+        fix=fix,
+    )
+
+
+def _unsynchronised(service: str | None) -> tuple[str, ByHand]:
+    if service is not None:
+        ask = "chronyc sources" if service == "chrony" else "timedatectl timesync-status"
+        return f"{service} runs and does not keep the clock right", ByHand(
+            "find out why it reaches no time server: its names must resolve and UDP port 123 must be open outwards",
+            (ask,),
+        )
+    return "nobody keeps the clock right", ByHand(
+        "install a time service; timesyncd will do where nothing finer is needed",
+        ("apt install systemd-timesyncd", "timedatectl set-ntp true"),
+        ("timedatectl set-ntp false",),
     )

@@ -2,7 +2,18 @@
 
 from dataclasses import replace
 
-from vdscheck.measurements import ClockSource, Cpu, Disk, Disks, Machine, Memory, Nic, Nics, SoftNet
+from vdscheck.measurements import (
+    UNNAMED_CONTAINER,
+    ClockSource,
+    Cpu,
+    Disk,
+    Disks,
+    Machine,
+    Memory,
+    Nic,
+    Nics,
+    SoftNet,
+)
 from vdscheck.plugin import (
     Absent,
     AtLeast,
@@ -75,6 +86,7 @@ def hypervisor(machine: Machine) -> Judgement:
     False positives: Your own container on your own server, where vdscheck belongs on the server itself.
         QEMU whose owner hides it looks like bare metal, or like nothing that is known.
     By hand: systemd-detect-virt --vm; systemd-detect-virt --container; lscpu | grep -i hypervisor;
+        journalctl -k -g 'Hypervisor detected' (KVM says its name, full emulation says nothing);
         cat /sys/class/dmi/id/sys_vendor; readlink /proc/self/ns/pid (pid:[4026531836] is no container)
     Sources: CoolVDS, "Microservices Patterns That Won't Wake You Up at 3 AM" (KVM instead of shared
         kernels); QEMU, "Virtualisation Accelerators" (docs/system/introduction.rst);
@@ -140,7 +152,7 @@ def _contained(machine: Machine) -> str:
     where = _where(machine)
     if machine.container in _OF_APPLICATIONS:
         return f"this is a {machine.container} container on {where}: run vdscheck on the machine itself"
-    kind = "a container" if machine.container == "unknown" else f"a container ({machine.container})"
+    kind = "a container" if machine.container == UNNAMED_CONTAINER else f"a container ({machine.container})"
     return f"this is {kind} on {where}, not a server with a kernel of its own"
 
 
@@ -236,6 +248,8 @@ def multiqueue(
         (f"ethtool -L {worst.name} combined {spoken(wanted)}",),
         (f"ethtool -L {worst.name} combined {_queues(worst)}",),
     )
+    if worst.more_queues is False:
+        fix = ByHand(f"only the provider can give {worst.name} more queues: it was given without VIRTIO_NET_F_MQ")
     return replace(judged, summary=text, fix=None if judged.verdict is Verdict.PASS else fix)
 
 

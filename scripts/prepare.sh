@@ -26,6 +26,13 @@ want_packages() {
   }
 }
 
+# What making the environment takes and is not here.
+venv_packages() {
+  python=${PYTHON:-python3}
+  command -v "$python" >/dev/null 2>&1 || { echo python3 python3-venv; return 0; }
+  "$python" -c 'import ensurepip' 2>/dev/null || echo python3-venv
+}
+
 make_venv() {
   python=${PYTHON:-python3}
   command -v "$python" >/dev/null 2>&1 || want_packages python3

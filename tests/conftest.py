@@ -32,8 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count the host trees, and name what a tier skipped: then it has failed."""
+    """Count the host trees, say the seed, and name what a tier skipped: then it has failed."""
     terminalreporter.write_line(host_trees.counts())
+    terminalreporter.write_line(f"seed of the random trees: {boot_trees.seed()} (VDSCHECK_SEED changes it)")
     for report in terminalreporter.stats.get("skipped", ()):
         terminalreporter.write_line(f"SKIPPED, so this tier fails: {report.nodeid}: {report.longrepr}")
 

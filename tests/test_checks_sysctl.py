@@ -789,6 +789,29 @@ def test_persistence_has_one_finding_for_each_judged_key(bench: Bench) -> None:
     assert "net.ipv4.tcp_max_syn_backlog" in bench.ask("sysctl.persistence", OURS, off, boot({}))
 
 
+@pytest.mark.parametrize(
+    ("every", "new", "after", "verdict"),
+    [
+        ("0", "2", "2", PASS),
+        ("0", "2", "0", FAIL),
+        ("0", "2", "1", WARN),
+        ("0", "0", "2", None),
+        ("2", "1", "0", None),
+        ("x", "2", "2", None),
+        ("0", "x", "2", None),
+    ],
+)
+def test_what_new_interfaces_begin_with_must_last_where_it_is_what_counts(
+    bench: Bench, every: str, new: str, after: str, verdict: Verdict | None
+) -> None:
+    key = "net.ipv4.conf.default.rp_filter"
+    state = kernel({"net.ipv4.conf.all.rp_filter": every, key: new})
+    found = bench.ask("sysctl.persistence", OURS, state, boot({"net.ipv4.conf.all.rp_filter": every, key: after}))
+    judged = found.get(key)
+    assert (None if judged is None else judged.verdict) is verdict
+    assert "net.ipv4.conf.all.rp_filter" in found
+
+
 def test_a_key_that_is_missing_or_not_running_is_no_failure_of_persistence(bench: Bench) -> None:
     found = bench.ask("sysctl.persistence", NOT_RUN, NO_KERNEL, boot({}))
     assert set(found.values()) == {NOT_RUN}
@@ -838,3 +861,24 @@ def test_what_persistence_proposes_passes_and_is_never_worse_than_what_is_there(
     assert wanted.verdict(value) is PASS
     if kind is AtLeast:
         assert value >= max(each for each in (now, later, limit) if each >= limit)
+
+
+@pytest.mark.parametrize("now", ["", "nonsense", "4096 4096"])
+def test_a_value_that_is_none_of_its_key_is_not_compared_with_the_one_after_the_boot(bench: Bench, now: str) -> None:
+    found = bench.ask("sysctl.persistence", OURS, kernel({SOMAXCONN: now}), boot({SOMAXCONN: "4096"}))[SOMAXCONN]
+    judged = absent_judgement(found) if isinstance(found, Absent) else found
+    assert (judged.verdict, judged.reason) == (UNKNOWN, Reason.ERROR)
+    assert "which is not what this key holds" in judged.summary
+
+
+@pytest.mark.parametrize("default", [None, "4096"])
+def test_a_line_that_nothing_applies_is_not_told_as_nobody_setting_the_key(bench: Bench, default: str | None) -> None:
+    line = at_boot(default, "the kernel's default", "/etc/sysctl.d/10-a.conf:1 = 128")
+    said = "/etc/sysctl.d/10-a.conf:1 = 128 is on disk, and nothing applies it at boot"
+    found = lasting(bench, SOMAXCONN, "8192", line, init="none")
+    text = found.detail if isinstance(found, Absent) else found.summary
+    assert said in text
+    assert "nobody sets" not in text
+    if default is None:
+        image = bench.judge("sysctl.somaxconn", NOT_RUN, NO_KERNEL, boot({SOMAXCONN: line}, init="none"))
+        assert said in image.summary

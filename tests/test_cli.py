@@ -134,6 +134,12 @@ def test_a_report_with_hostile_overrides_is_refused(tmp_path: Path) -> None:
         (["--root", "/no/such/folder"], "there is no such folder"),
         (["--config", "/no/such/file"], "there is no /no/such/file"),
         (["--config", "/"], "is not a regular file"),
+        (["--config", ""], "--config: name a file"),
+        (["-q", "-v"], "--quiet and --verbose exclude each other"),
+        (["--json", "--format", "text"], "--json and --format text exclude each other"),
+        (["--only", "sysctl.overcommit"], "no check of profile web; sysctl.overcommit is judged by: "),
+        (["--only", "sysctl.*", "--skip", "sysctl.*"], "--only and --skip leave no check"),
+        (["--skip", "*"], "--skip leaves no check"),
         (["--no-such-option"], "--no-such-option"),
         (["no-such-command"], "no-such-command"),
         (["judge"], "REPORT.json"),
@@ -162,6 +168,41 @@ def test_the_command_line_wins_over_the_configuration(tmp_path: Path) -> None:
     assert found["gates"][0]["threshold"] == 0
     assert {finding["area"] for finding in found["findings"]} == {"sysctl"}
     assert any(str(file) in warning for warning in found["warnings"])
+
+
+def test_verbosity_on_the_command_line_wins_over_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    words = ("--config", str(file), *FEW)
+    file.write_text("quiet = true")
+    assert "\nPASS" in vdscheck(*words, "-v").stdout
+    assert "ruleset" not in vdscheck(*words).stdout
+    file.write_text("verbose = true")
+    assert "ruleset" not in vdscheck(*words, "-q").stdout
+    file.write_text("verbose = true\nquiet = true")
+    assert "verbose and quiet exclude each other" in refusal(*words)
+
+
+def test_json_can_be_asked_for_in_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_text("json = true")
+    json.loads(vdscheck("--config", str(file), *FEW).stdout)
+    assert vdscheck("--config", str(file), *FEW, "--format", "text").stdout.startswith("vdscheck")
+    file.write_text("json = true\nformat = 'text'")
+    assert "json and format exclude each other" in refusal("--config", str(file))
+
+
+def test_a_subject_that_no_finding_has_is_said() -> None:
+    found = report("--only", "sysctl.persistence[net.core.somaxcon]", "--only", "sysctl.somaxconn", "--passive")
+    assert [finding["id"] for finding in found["findings"]] == ["sysctl.somaxconn"]
+    assert found["warnings"] == ["--only sysctl.persistence[net.core.somaxcon] left nothing: no finding has that name"]
+
+
+@pytest.mark.parametrize("started_at", ["", "yesterday", "9999-99-99T00:00:00.000Z"])
+def test_a_report_without_the_day_on_which_its_waivers_count_is_refused(tmp_path: Path, started_at: str) -> None:
+    saved = json.loads(vdscheck(*FEW, "--json").stdout)
+    saved["run"]["started_at"] = started_at
+    (tmp_path / "saved.json").write_text(json.dumps(saved))
+    assert "run.started_at" in refusal("judge", f"{tmp_path}/saved.json")
 
 
 @pytest.mark.parametrize(
@@ -240,10 +281,110 @@ def test_a_closed_standard_output_is_4_and_one_line() -> None:
     assert done.stderr == "vdscheck: standard output is closed\n"
 
 
+@pytest.mark.parametrize(
+    ("closed", "code", "printed"),
+    [
+        ("<&-", 0, True),
+        ("2>&-", 0, True),
+        ("<&- 2>&-", 0, True),
+        ("<&- >&-", 4, False),
+        (">&- 2>&-", 4, False),
+        ("<&- >&- 2>&-", 4, False),
+    ],
+)
+def test_closed_streams_cost_neither_measurements_nor_the_files(
+    tmp_path: Path, closed: str, code: int, *, printed: bool
+) -> None:
+    line = f"{' '.join((*PROGRAM, *FEW))} --json -o json={tmp_path}/saved.json {closed}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60, check=False, env=environment())
+    saved = (tmp_path / "saved.json").read_bytes()
+    assert (done.returncode, done.stdout) == (code, saved if printed else b"")
+    assert {finding["reason"] for finding in json.loads(saved)["findings"]} <= {None, "unsupported"}
+
+
+def test_a_wrong_call_with_standard_error_closed_is_2() -> None:
+    line = " ".join(PROGRAM) + " --only nothing 2>&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60, check=False, env=environment())
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize("word", ["--help", "--version", "list"])
+def test_what_the_small_commands_print_may_not_get_lost_either(word: str) -> None:
+    for target, said in ((">/dev/full", "No space left on device"), (">&-", "standard output is closed")):
+        line = f"{' '.join(PROGRAM)} {word} {target}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60, check=False, env=environment())
+        assert done.returncode == 4
+        assert done.stderr.decode().splitlines() in ([f"vdscheck: standard output: {said}"], [f"vdscheck: {said}"])
+
+
+def test_a_pipe_that_nobody_reads_is_4_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = vdscheck(*FEW, "--json", "-o", f"json={tmp_path}/pipe", timeout=20)
+    assert done.returncode == 4
+    assert done.stderr == f"vdscheck: -o {tmp_path}/pipe: nobody reads from this pipe\n"
+    json.loads(done.stdout)
+
+
+def test_names_that_are_not_utf_8_are_shown_as_their_bytes(tmp_path: Path, schema: dict[str, Any]) -> None:
+    folder = os.fsencode(tmp_path) + b"/\xff"
+    os.makedirs(folder + b"/etc")
+    with open(folder + b"/v.toml", "w", encoding="utf-8") as file:
+        file.write("quiet = true\n")
+    words: list[str | bytes] = [
+        "--only",
+        "sysctl.somaxconn",
+        "--only",
+        b"sysctl.*[\xff]",
+        "--config",
+        folder + b"/v.toml",
+    ]
+    words += ["--root", folder, "-o", b"json=" + folder + b"/saved.json", "--json"]
+    done = subprocess.run([*PROGRAM, *words], capture_output=True, timeout=60, check=False, env=environment())
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = json.loads(done.stdout)
+    jsonschema.Draft202012Validator(schema).validate(found)
+    assert found["target"]["root"] == f"{tmp_path}/\\xff"
+    assert found["ruleset"]["overrides"]["only"][1] == "sysctl.*[\\xff]"
+    assert f"configuration: {tmp_path}/\\xff/v.toml" in found["warnings"]
+    with open(folder + b"/saved.json", "rb") as file:
+        assert file.read() == done.stdout
+    said = subprocess.run(
+        [*PROGRAM, "judge", folder + b"/nothing"], capture_output=True, timeout=60, check=False, env=environment()
+    )
+    assert f"{tmp_path}/\\xff/nothing" in said.stderr.decode()
+
+
 def test_nothing_but_the_report_goes_to_stdout_and_nothing_to_stderr_in_a_pipe() -> None:
     done = vdscheck(*FEW)
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
+
+
+def test_from_a_folder_that_is_gone_the_report_still_comes(tmp_path: Path) -> None:
+    def run(words: str) -> subprocess.CompletedProcess[str]:
+        line = f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir ../gone; {' '.join(PROGRAM)} {words}"
+        return subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False, env=environment()
+        )
+
+    done = run("--only sysctl.somaxconn --passive --json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["findings"]
+    for words in ("-o json=x.json", "judge x.json", "--config x.toml"):
+        done = run(words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "the current folder is gone" in done.stderr
+
+
+def test_a_run_whose_measuring_process_fails_is_4_and_says_what_is_missing() -> None:
+    line = "ulimit -n 8; exec " + " ".join(PROGRAM) + " --passive --json --only sysctl.somaxconn"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False, env=environment()
+    )
+    found = json.loads(done.stdout)
+    (finding,) = found["findings"]
+    assert (done.returncode, found["run"]["complete"], finding["reason"]) == (4, False, "error")
+    assert "the process that measures" in finding["summary"]
 
 
 # Interruptions
@@ -304,6 +445,59 @@ def test_from_the_moment_the_handlers_stand_every_interruption_gives_a_report(sc
             assert stderr == b""
             jsonschema.Draft202012Validator(schema).validate(json.loads(stdout))
     assert outcomes[0] == 143
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.002, 0.2])
+def test_the_same_signal_from_two_senders_is_one_interruption(pause_s: float) -> None:
+    """`timeout` and service managers signal the process and its group, a moment apart."""
+    running = subprocess.Popen(
+        [*PROGRAM, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), cwd="/"
+    )
+    time.sleep(1.0)
+    running.send_signal(signal.SIGTERM)
+    time.sleep(pause_s)
+    running.send_signal(signal.SIGTERM)
+    stdout, stderr = running.communicate(timeout=20)
+    assert (running.returncode, stderr) == (143, b"")
+    assert json.loads(stdout)["run"]["complete"] is False
+
+
+def test_a_second_interruption_ends_the_program_at_once(tmp_path: Path) -> None:
+    folder = plugin(tmp_path, "import time\ntime.sleep(4)\n")
+    running = subprocess.Popen(
+        [*PROGRAM, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(PYTHONPATH=str(folder)),
+        cwd="/",
+    )
+    time.sleep(1.0)
+    running.send_signal(signal.SIGTERM)
+    time.sleep(1.2)
+    running.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    running.communicate(timeout=20)
+    assert time.monotonic() - began < 1
+    assert running.returncode == 130
+
+
+def test_waiting_for_a_report_on_standard_input_can_be_interrupted() -> None:
+    running = subprocess.Popen(
+        [*PROGRAM, "judge", "-", "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        cwd="/",
+    )
+    time.sleep(1.0)
+    running.send_signal(signal.SIGINT)
+    try:
+        assert running.wait(timeout=5) == 130
+    finally:
+        running.kill()
+        stdout, stderr = running.communicate()
+    assert (stdout, stderr) == (b"", b"vdscheck: interrupted before the report was read\n")
 
 
 def test_whoever_starts_it_with_sigint_ignored_meant_it() -> None:
@@ -380,6 +574,39 @@ def test_a_plugin_that_cannot_be_loaded_is_2_and_names_file_and_line(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import ctypes\nctypes.string_at(0)", "was ended by SIGSEGV"),
+        ("import os\nos._exit(0)", "ended in the middle of it (exit code 0)"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGRTMIN + 3)", "was ended by signal 37"),
+        ("while True:\n  try:\n    while True: pass\n  except BaseException: pass", "did not end within 5 s"),
+    ],
+    ids=["segv", "exit", "real-time signal", "endless"],
+)
+def test_a_plugin_whose_import_would_end_the_program_is_2(tmp_path: Path, text: str, said: str) -> None:
+    message = refusal("--json", plugins=plugin(tmp_path, text), timeout=20)
+    assert "plugin acme (acme) cannot be loaded" in message
+    assert said in message
+
+
+NOISE = "import os; print('noise' * 5000); os.write(1, b'noise')"
+
+
+@pytest.mark.parametrize("text", [f"{NOISE}\n" + source(), source(check_body=NOISE)], ids=["import", "check"])
+def test_what_a_plugin_prints_is_not_in_the_report(tmp_path: Path, text: str) -> None:
+    found = report("--only", "acme.*", plugins=plugin(tmp_path, text))
+    assert [finding["verdict"] for finding in found["findings"]] == ["pass"]
+
+
+@pytest.mark.parametrize(
+    "text", ["import os\nos.fork()\n" + source(), source(check_body="import os; os.fork()")], ids=["import", "check"]
+)
+def test_a_plugin_that_forks_does_not_double_the_report(tmp_path: Path, text: str) -> None:
+    found = report("--only", "acme.*", plugins=plugin(tmp_path, text))
+    assert [finding["verdict"] for finding in found["findings"]] == ["pass"]
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         ("while True: pass", "timeout"),
@@ -397,7 +624,17 @@ def test_a_probe_of_a_plugin_cannot_break_the_run(tmp_path: Path, body: str, rea
     assert reasons == {"acme.check": reason, "sysctl.somaxconn": None}
 
 
-@pytest.mark.parametrize("body", ["while True: pass", "raise SystemExit(0)", "1 / 0", "return 3"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "while True: pass",
+        "raise SystemExit(0)",
+        "1 / 0",
+        "return 3",
+        "import ctypes; ctypes.string_at(0)",
+        "import os; os._exit(0)",
+    ],
+)
 def test_a_check_of_a_plugin_cannot_break_the_run(tmp_path: Path, body: str) -> None:
     found = report("--only", "acme.*", plugins=plugin(tmp_path, source(check_body=body)))
     assert [finding["reason"] for finding in found["findings"]] == ["error"]
@@ -411,12 +648,19 @@ def test_hostile_text_of_a_plugin_does_not_reach_the_terminal(tmp_path: Path) ->
     assert "[red]" in done.stdout
 
 
+def test_what_an_image_cannot_say_of_each_key_is_said_once(tmp_path: Path) -> None:
+    done = vdscheck("--root", str(tmp_path), "--only", "sysctl.persistence")
+    said = " ".join(done.stdout.split())
+    assert said.count("only a running kernel knows it") == 1
+    assert said.count("UNKNOWN") == said.count("sysctl.persistence[") == 1
+
+
 # The small commands
 
 
 def test_the_version_and_the_help_are_on_stdout() -> None:
     assert vdscheck("--version").stdout.startswith("vdscheck 0.")
-    for words in (["--help"], ["run", "--help"], ["judge", "--help"]):
+    for words in (["--help"], ["-h"], ["run", "--help"], ["run", "-h"], ["judge", "--help"]):
         done = vdscheck(*words)
         assert (done.returncode, done.stderr) == (0, "")
         assert "Usage" in done.stdout
@@ -434,8 +678,20 @@ def test_the_catalogue_and_the_profiles_can_be_read() -> None:
         assert "\x1b" not in done.stdout
 
 
+def test_only_what_is_a_kernel_setting_is_mended_as_one() -> None:
+    assert "sysctl -w KEY=VALUE" in vdscheck("explain", "sysctl.swappiness").stdout
+    assert "sysctl -w" not in vdscheck("explain", "sysctl.thp").stdout
+
+
 @pytest.mark.parametrize(
-    ("words", "found"), [("vdscheck ex", "explain"), ("vdscheck explain sysctl.soma", "sysctl.somaxconn")]
+    ("words", "found"),
+    [
+        ("vdscheck ex", "explain"),
+        ("vdscheck explain sysctl.soma", "sysctl.somaxconn"),
+        ("vdscheck --pas", "--passive"),
+        ("vdscheck --only sysctl.soma", "sysctl.somaxconn"),
+        ("vdscheck\n--quick\n--profile\nweb\n--off", "--offline"),
+    ],
 )
 def test_the_shell_completes_commands_and_checks(words: str, found: str) -> None:
     done = vdscheck(

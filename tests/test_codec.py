@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import json
 import types
 import typing
@@ -207,3 +208,10 @@ def test_the_schema_is_a_schema_and_knows_every_probe(catalogue: Catalogue) -> N
     jsonschema.Draft202012Validator.check_schema(made)
     patterns = made["$defs"]["Report"]["properties"]["measurements"]["patternProperties"]
     assert len(patterns) == len(catalogue.probes)
+
+
+def test_the_schema_is_the_same_whether_or_not_python_takes_the_indent_from_docstrings(catalogue: Catalogue) -> None:
+    made = schema({probe_id: entry.provides for probe_id, entry in catalogue.probes.items()})
+    said = [each["description"] for each in made["$defs"].values() if "description" in each]
+    assert any("\n" in text for text in said)
+    assert [text for text in said if text != inspect.cleandoc(text)] == []

@@ -84,10 +84,17 @@ def test_a_whole_configuration_is_read(tmp_path: Path) -> None:
         ("[limits]\nx = 3", 'write [limits."x"]'),
         ("waivers = 3", "waivers are written as [[waivers]] tables"),
         ("[[waivers]]\ncheck = 'a.b'\nreason = 'x'", "the waiver of a.b has no date: write expires = 2027-01-31"),
+        (
+            "[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = 2027-01-31T10:00:00Z",
+            "which is no date: write expires = 2027-01-31",
+        ),
         ("[[waivers]]\ncheck = 'a.b'\nexpires = 2027-01-31", "a waiver without its reason"),
         ("[[waivers]]\ncheck = 'a.b'\nreason = ' '\nexpires = 2027-01-31", "a waiver without its reason"),
         ("[[waivers]]\nreason = 'x'\nexpires = 2027-01-31", "a waiver without its check"),
-        ("[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = '31.1.2027'", "Invalid isoformat"),
+        (
+            "[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = '31.1.2027'",
+            "the waiver of a.b expires '31.1.2027', which is no date: write expires = 2027-01-31",
+        ),
         ("[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = 2027-01-31\nby = 'me'", "by is not a known key"),
         ("x = " + "[" * 100_000, "nested too deeply"),
         ("min-score = " + "9" * 10_000, "not TOML"),
@@ -106,6 +113,12 @@ def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "vdscheck.toml"
     file.write_bytes(b"profile = '\xff'")
     assert "not UTF-8 (byte 11)" in refused(file)
+
+
+def test_the_mark_of_a_windows_editor_is_no_part_of_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_bytes(b"\xef\xbb\xbfmin-score = 80")
+    assert config.read(str(file)).values == {"min-score": 80}
 
 
 def test_a_folder_a_fifo_a_device_and_nothing_are_refused_at_once(tmp_path: Path) -> None:

@@ -287,13 +287,13 @@ DOCKER_ROOT = "1 0 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/var/li
         ({**ALL_USERS, "/proc/2/comm": "kthreadd\n", "/.dockerenv": ""}, INITIAL, None, True),
         ({**ALL_USERS, "/.dockerenv": "", "/run/systemd/container": "lxc\n"}, INITIAL, None, True),
         (ALL_USERS, INITIAL, None, True),
-        (ALL_USERS, OWN, "unknown", True),
+        (ALL_USERS, OWN, "container", True),
         ({**ALL_USERS, "/.dockerenv": ""}, OWN, "docker", True),
         ({**ALL_USERS, "/run/.containerenv": ""}, OWN, "podman", True),
         ({**ALL_USERS, "/proc/1/environ": "HOME=/\0container=lxc\0"}, OWN, "lxc", True),
         ({**ALL_USERS, "/run/systemd/container": "systemd-nspawn\n"}, OWN, "systemd-nspawn", True),
-        ({**ALL_USERS, "/proc/2/comm": "bash\n"}, {}, "unknown", True),
-        ({"/proc/self/uid_map": "         0     100000      65536\n"}, INITIAL, "unknown", True),
+        ({**ALL_USERS, "/proc/2/comm": "bash\n"}, {}, "container", True),
+        ({"/proc/self/uid_map": "         0     100000      65536\n"}, INITIAL, "container", True),
         ({"/proc/vz/x": "", "/proc/1/environ": ""}, {}, "openvz", True),
         ({**ALL_USERS, "/proc/self/mountinfo": DOCKER_ROOT}, INITIAL, "docker", False),
         ({**ALL_USERS, "/proc/self/cgroup": "0::/kubepods.slice/x\n"}, OWN, "kubernetes", True),
@@ -403,6 +403,33 @@ def test_disks_in_use_are_found_through_what_lies_between(
     assert [disk.name for disk in found.disks] == used
     assert {disk.kind for disk in found.disks} == {"paravirtual"}
     assert found.attached_bytes == (41943040 + 1000) * 512
+
+
+@pytest.mark.parametrize(
+    ("driver", "features", "more"),
+    [
+        ("virtio_net", "1" * 64 + "\n", True),
+        ("virtio_net", "1" * 22 + "0" + "1" * 41 + "\n", False),
+        ("virtio_net", "0" * 22 + "1" + "0" * 41 + "\n", True),
+        ("virtio_net", "1" * 22 + "\n", None),
+        ("virtio_net", None, None),
+        ("e1000", "0" * 64 + "\n", None),
+    ],
+)
+def test_a_virtio_card_tells_whether_it_can_have_more_queues(
+    tmp_path: Path, driver: str, features: str | None, *, more: bool | None
+) -> None:
+    files = {
+        "/sys/class/net/eth0/flags": "0x1003\n",
+        "/sys/devices/pci0/virtio2/uevent": "",
+        **({} if features is None else {"/sys/devices/pci0/virtio2/features": features}),
+    }
+    links = {
+        "/sys/class/net/eth0/device": "../../../devices/pci0/virtio2",
+        "/sys/devices/pci0/virtio2/driver": f"../../../bus/virtio/drivers/{driver}",
+    }
+    (card,) = devices.nics.function(tree(tmp_path, files, links)).nics
+    assert card.more_queues is more
 
 
 def test_slaves_that_go_round_in_a_circle_end(tmp_path: Path) -> None:
@@ -525,6 +552,23 @@ def test_who_steers_the_clock_is_said_where_it_shows(tmp_path: Path) -> None:
     assert source("silent", {"/run/chrony/chronyd.pid": "1\n"}) == "chrony"
 
 
+@pytest.mark.parametrize(
+    ("file", "service", "source"),
+    [
+        ("/run/systemd/timesync/synchronized", "systemd-timesyncd", "systemd-timesyncd"),
+        ("/run/systemd/timesync/x", "systemd-timesyncd", None),
+        ("/run/chrony/chronyd.pid", "chrony", "chrony"),
+        ("/run/nothing", None, None),
+    ],
+)
+def test_a_time_service_that_runs_is_known_also_where_it_has_reached_no_server(
+    tmp_path: Path, file: str, service: str | None, source: str | None
+) -> None:
+    fact = {"/.vdscheck/facts/adjtimex.json": '{"status": 64, "offset": 0, "maxerror": 16000000, "esterror": 2}'}
+    found = clock.kernel_clock.function(tree(tmp_path, {**fact, file: ""}))
+    assert (found.service, found.source) == (service, source)
+
+
 # File systems
 
 
@@ -631,3 +675,27 @@ def test_each_probe_answers_here_within_its_deadline(probe: Any) -> None:
         absent: Absent = error.absent
         assert absent.kind == "not-applicable" or absent.reason in (Reason.UNSUPPORTED, Reason.PERMISSION)
     assert time.monotonic() - began < probe.deadline_s
+
+
+@pytest.mark.parametrize("content", ["", "a" * 2000, "MemTotal: many kB\n", "MemTotal:\n"])
+def test_a_meminfo_that_no_kernel_wrote_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    (tmp_path / "meminfo").write_text(content)
+    (tmp_path / "vmstat").write_text("pswpin 0\npswpout 0\n")
+    monkeypatch.setattr("psutil.PROCFS_PATH", str(tmp_path))
+    # of an empty file psutil asks sysinfo(2) for swap instead
+    for ask in (memory._virtual_memory, *([memory._swap_memory] if content else [])):
+        with pytest.raises(UnavailableError) as error:
+            ask()
+        assert error.value.absent.detail == "/proc/meminfo is not what a kernel writes there"
+
+
+def test_swapping_is_measured_also_when_the_window_was_over_before_the_first_look() -> None:
+    host = Host(ends_at=time.monotonic() - 1)
+    assert len(list(memory.swapping.function(host))) == 1
+
+
+@pytest.mark.parametrize("content", ["", "\n", "tsc kvm-clock\n", "\x1b\\xff\n"])
+def test_a_clock_source_that_no_kernel_names_is_not_judged(tmp_path: Path, content: str) -> None:
+    files = {f"{clock.FOLDER}/current_clocksource": content, f"{clock.FOLDER}/available_clocksource": "tsc\n"}
+    with pytest.raises(UnavailableError, match="is not what a kernel writes there"):
+        clock.clocksource.function(tree(tmp_path, files))

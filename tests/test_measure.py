@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from vdscheck import children
 from vdscheck.catalogue import assemble
 from vdscheck.measure import Effort, Options, Outcome, measure
 from vdscheck.model import Absent, Reason
@@ -222,11 +223,12 @@ def test_of_the_cheap_probes_in_one_child_only_the_one_that_hangs_is_lost() -> N
         (lambda: ctypes.string_at(0), "SIGSEGV"),
         (lambda: os._exit(3), "exit code 3"),
         (os.abort, "SIGABRT"),
+        (lambda: os.kill(os.getpid(), signal.SIGRTMIN + 3), "signal 37"),
         (lambda: sys.exit(1), "SystemExit"),
         (lambda: 1 / 0, "ZeroDivisionError"),
         (lambda: bytearray(4 << 30), "MemoryError"),
     ],
-    ids=["segv", "exit", "abort", "sys.exit", "exception", "memory"],
+    ids=["segv", "exit", "abort", "real-time signal", "sys.exit", "exception", "memory"],
 )
 def test_a_probe_that_dies_is_one_unknown_with_the_cause(death: Any, said: str) -> None:
     @probe("test.dies", cheap=True)
@@ -342,6 +344,19 @@ def test_a_generator_that_fails_after_a_measurement_says_so_rather_than_half_of_
         raise ValueError
 
     assert absence(taken(generator), "test.generator").reason is Reason.ERROR
+
+
+def test_a_generator_that_measures_nothing_in_its_window_says_so() -> None:
+    @probe("test.nothing", window=Window(passive_s=0.1, quick_s=0.1, default_s=0.1, thorough_s=0.1))
+    def nothing(host: Host) -> Iterator[One]:
+        """Was too slow."""
+        while host.time_left_s > 0:
+            host.pause(0.2)
+            if host.time_left_s > 0:
+                yield One(x=1)
+
+    lost = absence(taken(nothing), "test.nothing")
+    assert (lost.reason, lost.detail) == (Reason.TIMEOUT, "test.nothing measured nothing within its window of 0.1 s")
 
 
 @pytest.mark.parametrize("effort", Effort)
@@ -491,6 +506,59 @@ taken(slow)
     while processes_with(mark) and time.monotonic() < give_up:
         time.sleep(0.05)
     assert processes_with(mark) == []
+
+
+def test_a_child_whose_jobs_are_done_may_do_what_is_left_at_its_end(tmp_path: Path) -> None:
+    @probe("test.ending")
+    def ending(_host: Host) -> Two:
+        """Has something to do when its process ends."""
+        real = os._exit
+
+        def exit_after_a_while(status: int) -> NoReturn:
+            time.sleep(0.3)
+            (tmp_path / "ended").touch()
+            real(status)
+
+        os._exit = exit_after_a_while
+        return Two(x=1)
+
+    assert taken(ending).measurements["test.ending"].value == Two(x=1)
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_child_whose_jobs_are_done_and_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "ENDING_LIMIT_S", 0.5)
+
+    @probe("test.endless", deadline_s=60)
+    def endless(_host: Host) -> Two:
+        """Never ends by itself."""
+        os._exit = lambda _code: time.sleep(600)  # type: ignore[assignment,return-value]
+        return Two(x=1)
+
+    began = time.monotonic()
+    assert taken(endless).measurements["test.endless"].value == Two(x=1)
+    assert time.monotonic() - began < 5
+
+
+def test_a_descendant_that_holds_the_pipe_of_a_child_that_has_ended_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "ENDING_LIMIT_S", 20.0)
+    pid_file = tmp_path / "pid"
+
+    @probe("test.heir", deadline_s=60)
+    def heir(_host: Host) -> Two:
+        """Leaves a process behind."""
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(600)
+        pid_file.write_text(str(pid))
+        return Two(x=1)
+
+    began = time.monotonic()
+    assert taken(heir).measurements["test.heir"].value == Two(x=1)
+    assert time.monotonic() - began < 10
+    assert not Path(f"/proc/{pid_file.read_text()}").exists()
 
 
 @pytest.fixture

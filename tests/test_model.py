@@ -1,10 +1,13 @@
 """The frozen values that everything is made of: given once, compared by content, and never changed."""
 
 import copy
+import inspect
 import pickle
 from dataclasses import FrozenInstanceError, field, fields, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vdscheck.model import frozen, measurement, named
 
@@ -99,6 +102,17 @@ def test_a_measurement_is_a_number(value: float) -> None:
     with pytest.raises(ValueError, match="not measured"):
         Measured(rtt_us=value)
     assert Measured(rtt_us=0.0).rtt_us == 0
+
+
+def test_how_a_value_is_made_can_be_asked() -> None:
+    assert str(inspect.signature(Point)) == "(x: int, y: int = Ellipsis, names: list[str] = Ellipsis)"
+    assert str(inspect.signature(Measured)) == "(*, rtt_us: float)"
+
+
+@given(st.builds(Named, a=st.integers()), st.builds(Point), st.builds(Measured, rtt_us=st.floats(0, 1)))
+def test_values_can_be_made_up(one: Named, two: Point, three: Measured) -> None:
+    assert isinstance(one.a + two.x, int)
+    assert three.rtt_us >= 0
 
 
 def test_values_can_be_copied() -> None:

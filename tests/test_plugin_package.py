@@ -1,15 +1,22 @@
 """A third party's package adds a check, a probe and a profile, built from exactly what the guide shows."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import program
 from tests.wheel import build, environment
 
 GUIDE = Path(__file__).parents[1] / "docs/writing-a-check.md"
+
+
+def commands_shown() -> str:
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return str(block)
 
 
 def files_shown() -> dict[str, str]:
@@ -19,15 +26,22 @@ def files_shown() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with vdscheck and the guide's package in it."""
+    """The programs of an environment with vdscheck, after the guide's commands were run there on the guide's files."""
     folder = tmp_path_factory.mktemp("plugin")
-    package = folder / "acme-vdscheck"
     for name, text in files_shown().items():
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text(text)
+        file = folder / "acme-vdscheck" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
     (folder / "ours").mkdir()
-    (folder / "theirs").mkdir()
-    return environment(folder / "venv", build(folder / "ours"), build(folder / "theirs", package))
+    found = environment(folder / "venv", build(folder / "ours"))
+    activated = program.environment(PATH=f"{found}:{os.environ['PATH']}", VIRTUAL_ENV=str(found.parent))
+    done = subprocess.run(
+        ["sh", "-euc", commands_shown()], cwd=folder, env=activated, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "The kernel was started not too long ago." in done.stdout
+    assert "profile acme" in done.stdout
+    return found
 
 
 def vdscheck(programs: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -63,8 +77,11 @@ def test_the_profile_of_the_package_extends_ours(programs: Path) -> None:
 
 @pytest.mark.xdist_group("plugin")
 def test_without_the_profile_the_check_is_not_part_of_the_ruleset(programs: Path) -> None:
+    done = vdscheck(programs, "run", "--passive", "--json")
+    assert "uptime.days" not in {finding["id"] for finding in json.loads(done.stdout)["findings"]}
     done = vdscheck(programs, "run", "--only", "uptime.*", "--json")
-    assert json.loads(done.stdout)["findings"] == []
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "uptime.days is judged by: acme" in done.stderr
 
 
 @pytest.mark.xdist_group("plugin")

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reports import EXAMPLES, PASSING, SLOW_DISK, by_hand, finding, hostile, middling, passes, report
-from vdscheck.model import AreaScore, Confidence, Evidence, Reason, Report, Severity, Verdict, Waiver
+from vdscheck.model import AreaScore, Confidence, Evidence, Expected, Reason, Report, Severity, Verdict, Waiver
 from vdscheck.render.terminal import terminal
+from vdscheck.render.words import limit
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = os.environ.get("VDSCHECK_REWRITE_GOLDEN") == "1"
@@ -367,3 +368,9 @@ def test_any_text_anywhere_makes_a_report_that_can_be_read(
     lines = drawn(shown, width, verbose=True).decode()
     assert all(character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs") for character in lines)
     assert drawn(shown, width, utf8=False, colour=True).isascii()
+
+
+def test_what_is_stated_in_words_is_not_told_as_a_number() -> None:
+    machine: Expected = {"op": "stated", "pass": "bare metal", "fail": "a container", "unit": None, "source": "origin"}
+    assert limit(machine) == "bare metal; what fails: a container"
+    assert limit({**machine, "op": "at-most", "pass": 1, "fail": 5}) == "at most 1, beyond 5 it fails"

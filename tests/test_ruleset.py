@@ -112,6 +112,9 @@ def test_a_profile_that_extends_another_has_its_limits(catalogue: Catalogue) -> 
             {"waivers": [{"check": "cpu.nothing", "reason": "x", "expires": "2027-01-01"}]},
             "no check is called",
         ),
+        ({"offer": {"cpus": 0}}, "[offer] cpus: more than nothing was bought"),
+        ({"offer": {"cpus": -4}}, "[offer] cpus: more than nothing was bought"),
+        ({"offer": {"memory": "-8 GiB"}}, "[offer] memory: more than nothing was bought"),
         ({"offer": {"memory": "8"}}, 'has no unit: write "8 GiB"'),
     ],
 )

@@ -91,6 +91,7 @@ def test_the_report_is_right_about_every_kind_of_fresh_server(kind: Kind, tmp_pa
     assert clock in CLOCKS[kind.suite]
     assert found["virt.clocksource"] == ("pass" if clock == "tsc" else "fail")
     assert found["time.sync"] == "fail"
+    assert report["measurements"]["clock.kernel"]["value"]["service"] == "systemd-timesyncd"
     assert found["disk.space[/]"] in {"pass", "warn", "fail"}
     assert found["cpu.pressure"] != "unknown"
     values = report["measurements"]["kernel.sysctls"]["value"]["values"]

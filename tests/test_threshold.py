@@ -163,3 +163,18 @@ def test_values_that_no_two_profiles_share_are_a_conflict() -> None:
     assert merged(one, two) is None
     assert merged(one, one) == one
     assert merged(one, MOST) is None
+
+
+def test_of_two_lists_of_values_the_narrower_says_who_wants_it() -> None:
+    wide = OneOf(values=("never", "madvise"), unit="", source="Redis: docs")
+    narrow = OneOf(values=("never",), unit="", source="tuned: conf", unmet="warn")
+    for pair in ((wide, narrow), (narrow, wide)):
+        both = merged(*pair)
+        assert both == OneOf(values=("never",), unit="", source="tuned: conf")
+    crossed = merged(OneOf(values=(1, 2), unit="", source="a: x"), OneOf(values=(2, 3), unit="", source="b: y"))
+    assert crossed == OneOf(values=(2,), unit="", source="a: x; b: y")
+
+
+def test_a_word_that_is_wanted_does_not_read_as_part_of_the_sentence() -> None:
+    found = OneOf(values=("never",), unit="", source="tuned: conf").judge("always", "the mode")
+    assert found.summary == "the mode is always, wanted is never (tuned)"

@@ -6,13 +6,27 @@ import os
 import signal
 
 _received: list[int] = []
+_received_at: list[float] = []
+SAME_INTERRUPTION_S = 1.0
+"""`timeout`, service managers and shells signal a process and its group as well: that is one interruption."""
 
 
 def _receive(number: int, _frame: object) -> None:
-    """Note the first signal; the second one ends the program at once."""
-    if _received:
+    """Note the first signal; a later one ends the program at once."""
+    now = os.times().elapsed
+    if _received and now - _received_at[0] > SAME_INTERRUPTION_S:
         os._exit(128 + number)
     _received.append(number)
+    _received_at.append(now)
+
+
+def _open_standard_streams() -> None:
+    """See that a stream that was closed is not taken for the next file that is opened: here writing to it fails."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)
 
 
 def main() -> None:
@@ -21,6 +35,7 @@ def main() -> None:
         # Whoever started us with a signal ignored (nohup, a background job of a script) meant it.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _receive)
+    _open_standard_streams()
     import gc
 
     # A run is short and makes few cycles: collecting while it imports costs a tenth of its time.

@@ -11,7 +11,7 @@ from dataclasses import is_dataclass
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from vdscheck import deadline as deadlines
+from vdscheck import guard
 from vdscheck.model import Absent, Judgement, frozen
 from vdscheck.plugin import Check, Limits, Probe, ProfileFile
 from vdscheck.target import Host
@@ -157,16 +157,26 @@ def _only_one(by_type: dict[Any, ProbeEntry], entry: ProbeEntry) -> None:
 
 
 def _imported(name: str, value: str) -> ModuleType:
+    why = "" if guard.is_ours(value) else guard.trial(lambda: _import(value)[1], IMPORT_LIMIT_S)
+    module = None
+    if not why:
+        module, why = _import(value)
+    if module is None:
+        message = f"plugin {name} ({value}) cannot be loaded: {why}"
+        raise CatalogueError(message)
+    return module
+
+
+def _import(value: str) -> tuple[ModuleType | None, str]:
+    """The module, or why there is none."""
     try:
-        with deadlines.deadline(IMPORT_LIMIT_S):
-            return importlib.import_module(value)
-    except BaseException as error:  # a plugin may raise anything, SystemExit too
-        line = _line_of(error)
-        message = f"plugin {name} ({value}) cannot be loaded: {line}{type(error).__name__}: {error}"
-        raise CatalogueError(message) from error
+        with guard.guarded(IMPORT_LIMIT_S):
+            return importlib.import_module(value), ""
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
+        return None, f"{_line_of(error)}{type(error).__name__}: {error}"
 
 
-_BESIDE_THE_POINT = (__file__, importlib.__file__, deadlines.__file__)
+_BESIDE_THE_POINT = (__file__, importlib.__file__, guard.__file__)
 """Files of ours that stand in the trace of every plugin's error."""
 
 

@@ -5,7 +5,6 @@ a probe leaves behind, also a process that made a session of its own, becomes it
 ended. Everything it learns goes up one pipe as lines of JSON.
 """
 
-import ctypes
 import gc
 import os
 import resource
@@ -19,6 +18,7 @@ from functools import cache
 from typing import Any, NoReturn
 
 from vdscheck.codec import CodecError, decode, encode
+from vdscheck.guard import how_it_ended
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
 from vdscheck.plugin import Probe
 from vdscheck.target import Host
@@ -31,6 +31,8 @@ CHILDREN_LIMIT = 3
 """How many children run at once: each costs some 10 MB, and a small server has two CPUs."""
 KILL_LIMIT_S = 1.0
 """How long a killed process may take to end before it is abandoned."""
+ENDING_LIMIT_S = 2.0
+"""How long a child whose jobs are done may take to end by itself before it is killed."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -93,9 +95,14 @@ def work(host: Host, jobs: Iterable[Job], say: Callable[[Frame], None]) -> None:
         began = time.monotonic()
         say(Frame("started", job.key))
         here = replace(host, ends_at=began + job.window_s if job.window_s else None)
+        measured = False
         try:
             for value in _values(job, here):
                 say(_measured(job.key, _promised(job, value), time.monotonic() - began))
+                measured = True
+            if not measured:
+                why = f"{job.key} measured nothing within its window of {job.window_s:g} s"
+                say(_measured(job.key, unmeasured(Reason.TIMEOUT, why), time.monotonic() - began))
         except UnavailableError as error:
             say(_measured(job.key, error.absent, time.monotonic() - began))
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, and so may a library
@@ -174,7 +181,9 @@ def _silence(*kept: int) -> None:
 
 
 @cache
-def _libc() -> ctypes.CDLL:
+def _libc() -> Any:  # noqa: ANN401 - ctypes.CDLL
+    import ctypes  # 3 ms, which the parent has while the program is at something else
+
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -246,7 +255,8 @@ class Parent:
                     self._read(self._children[key.fd])
             self._reap()
             for child in list(self._children.values()):
-                if time.monotonic() >= child.until:
+                # A descendant may hold the pipe open that the child has left.
+                if time.monotonic() >= child.until or (not child.jobs and child.pid in self._statuses):
                     self._overdue(child)
 
     def _read(self, child: _Child) -> None:
@@ -282,7 +292,8 @@ class Parent:
             child.measured = False
         self._say(line)
         if not child.jobs:
-            self._forget(child)
+            # It ends by itself: what runs at its end (a measurement of coverage is written then) is not cut off.
+            child.until = min(time.monotonic() + ENDING_LIMIT_S, self._ends_at)
         elif frame.event == "ended":
             child.until = self._deadline(child.jobs[0])
 
@@ -298,7 +309,7 @@ class Parent:
         """The child closed its pipe: it is done, or it died in a job."""
         if child.jobs:
             self._kill(child)
-            how = _death(self._statuses.get(child.pid))
+            how = how_it_ended(self._statuses.get(child.pid))
             self._fail(child, unmeasured(Reason.ERROR, f"the process that measured it {how}"))
         else:
             self._forget(child)
@@ -363,15 +374,6 @@ class Parent:
         for child in list(self._children.values()):
             child.jobs = []
             self._forget(child)
-
-
-def _death(status: int | None) -> str:
-    if status is None:
-        return "ended"
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"ended in the middle of it (exit code {code})"
-    return f"was ended by {signal.Signals(-code).name}"
 
 
 def _descendants(top: int, besides: set[int]) -> set[int]:

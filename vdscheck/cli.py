@@ -1,7 +1,11 @@
 """The command line: options to the functions in commands, and their outcome to an exit code."""
 
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from contextlib import redirect_stdout
+from io import TextIOBase
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -34,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Is this server what you were sold, and is it ready for a latency-sensitive service?\n\n"
     "Without a command, `run` is meant: vdscheck --json is vdscheck run --json.",
 )
@@ -313,6 +318,11 @@ def _words(fail_on: list[FailOn] | None) -> tuple[str, ...]:
 
 
 def _format(name: str | None, *, json: bool) -> str | None:
+    if json and name not in (None, "json"):
+        from vdscheck import commands
+
+        message = f"--json and --format {name} exclude each other"
+        raise commands.UsageError(message)
     return "json" if json else name
 
 
@@ -323,6 +333,25 @@ def _print(content: bytes) -> int:
     return 0
 
 
+def _complete_as_run(environment: MutableMapping[str, str]) -> None:
+    """What a shell asks to complete without a command is completed as the run that it means."""
+    for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS"):
+        found = re.fullmatch(r"(\S+)(\s+)(-.*)", environment.get(name, ""), re.DOTALL)
+        if found:
+            environment[name] = f"{found[1]}{found[2]}run{found[2]}{found[3]}"
+            position = environment.get("COMP_CWORD", "")
+            if position.isdecimal():
+                environment["COMP_CWORD"] = str(int(position) + 1)
+
+
+class _StandardOutput(TextIOBase):
+    """Where typer prints help and completions: what cannot be written is told as for a report."""
+
+    def write(self, text: str) -> int:
+        _print(text.encode("utf-8", "surrogateescape"))
+        return len(text)
+
+
 def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `received` holds the signals that have come so far."""
     global _received  # noqa: PLW0603 - typer's commands take nothing but their options
@@ -330,8 +359,12 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_PROGRAM):
         words.insert(0, "run")
+    _complete_as_run(os.environ)
     try:
-        result: Any = app(words, prog_name="vdscheck", standalone_mode=False)
+        with redirect_stdout(_StandardOutput()):
+            result: Any = app(words, prog_name="vdscheck", standalone_mode=False)
+    except SystemExit as end:  # how the shell completion ends
+        return end.code if isinstance(end.code, int) else 0
     except _REFUSALS as error:
         return _refused(_one_line(error), 2)
     except Exception as error:  # noqa: BLE001 - sorted below; what is left is a bug of ours

@@ -1,5 +1,6 @@
 """Measurements and reports to bytes and back, and their JSON Schema; msgspec is hidden here."""
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -78,6 +79,11 @@ def decode_report(data: bytes, types: Mapping[str, Any]) -> SavedReport:
         message = f"schema version {version}, but this version of vdscheck reads {SCHEMA_VERSION}"
         raise CodecError(message)
     saved = decode(data, SavedReport)
+    try:
+        dt.date.fromisoformat(saved.run.started_at[:10])
+    except ValueError as error:
+        message = "run.started_at is not a time: it decides which waivers count"
+        raise CodecError(message) from error
     measurements = {key: _typed(key, taken, types) for key, taken in saved.measurements.items()}
     return SavedReport(saved.schema_version, saved.ruleset, saved.run, saved.target, measurements)
 
@@ -101,7 +107,6 @@ def schema(types: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a report, with the value of each known probe's measurement."""
     kinds = [Report, Absent, *types.values()]
     (root, *_), components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
-    measured = components["Taken"]
     known = {}
     for probe_id, kind in sorted(types.items()):
         value = {"anyOf": [{"$ref": f"#/$defs/{kind.__name__}"}, {"type": "null"}]}
@@ -115,7 +120,7 @@ def schema(types: Mapping[str, Any]) -> dict[str, Any]:
     }
     components["Report"]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
     _closed(components)
-    del measured
+    _flush_left(components)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"vdscheck report, schema version {SCHEMA_VERSION}",
@@ -129,3 +134,12 @@ def _closed(components: dict[str, Any]) -> None:
     for name, component in components.items():
         if component.get("type") == "object" and "properties" in component and name != "Taken":
             component["additionalProperties"] = False
+
+
+def _flush_left(components: dict[str, Any]) -> None:
+    """Docstrings lose their indent when they are compiled from Python 3.13 on: the schema is the same before."""
+    import inspect
+
+    for component in components.values():
+        if "description" in component:
+            component["description"] = inspect.cleandoc(component["description"])

@@ -1,6 +1,7 @@
 """What each command does, from its options to its exit code; the command line itself is in cli."""
 
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from vdscheck.children import now
 from vdscheck.model import Reason, Report, Run, Taken, TargetNote, UnavailableError, frozen
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
-from vdscheck.target import Host
+from vdscheck.target import Host, absolute, safe_text
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
@@ -22,6 +23,8 @@ FIX_PROBES = ("kernel.boot", "kernel.listeners", "kernel.node-agents", "kernel.o
 """What a plan is made from, whatever checks were selected."""
 JOURNAL = "/var/lib/vdscheck/journal"
 SAVED_LIMIT_BYTES = 256 << 20
+INTERRUPTED_EVERY_S = 0.1
+"""How often a wait for standard input looks whether it was interrupted."""
 
 
 class ExitCode(IntEnum):
@@ -122,10 +125,15 @@ class Settings:
         """What changes the ruleset, as the report keeps it."""
         found = {key: self.values[key] for key in ("limits", "severity", "offer", "waivers") if key in self.values}
         for name, said in (("only", self.asked.only), ("skip", self.asked.skip)):
-            patterns = list(self.first(name, said, ()))
+            patterns = [safe_text(pattern) for pattern in self.first(name, said, ())]
             if patterns:
                 found[name] = patterns
         return found
+
+    def _either(self, name: str) -> Any:  # noqa: ANN401
+        """Of quiet and verbose: as soon as the command line says one of them, the configuration says neither."""
+        said = self.asked.quiet or self.asked.verbose
+        return getattr(self.asked, name) if said else self.values.get(name)
 
     @property
     def subjects(self) -> dict[str, Any]:
@@ -142,17 +150,23 @@ class Settings:
         return Terminal.of(
             os.environ,
             no_color=bool(self.first("no-color", self.asked.no_color)),
-            verbose=bool(self.first("verbose", self.asked.verbose)),
-            quiet=bool(self.first("quiet", self.asked.quiet)),
+            verbose=bool(self._either("verbose")),
+            quiet=bool(self._either("quiet")),
         )
 
 
 def settle(asked: Asked) -> Settings:
     """Read the configuration that counts and check what can be checked before anything is measured."""
+    if asked.config == "":
+        message = "--config: name a file"
+        raise UsageError(message)
+    if asked.quiet and asked.verbose:
+        message = "--quiet and --verbose exclude each other"
+        raise UsageError(message)
     path = asked.config or os.environ.get("VDSCHECK_CONFIG") or config.find(os.environ, user_id=os.geteuid())
     found = config.read(path) if path else config.Config()
     settings = Settings(asked, found.file, found.values)
-    chosen = settings.first("format", asked.format, "text")
+    chosen = settings.first("format", asked.format, "json" if found.values.get("json") else "text")
     outputs = [(chosen, "")]
     for written in asked.outputs:
         name, equals, file = written.partition("=")
@@ -189,8 +203,8 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
 
     def made(measurements: Mapping[str, Taken], warnings: Sequence[str], *, complete: bool) -> Report:
         duration_s = round(time.monotonic() - began, 3)
-        note = Run(run_id, started_at, duration_s, complete, tuple(asked.command))
-        target = report.target_note(measurements, host.root)
+        note = Run(run_id, started_at, duration_s, complete, tuple(map(safe_text, asked.command)))
+        target = report.target_note(measurements, safe_text(host.root))
         return _report(settings, catalogue, rules, note, target, measurements, warnings)
 
     entries = _probes(catalogue, rules, FIX_PROBES if settings.plans else ())
@@ -209,44 +223,32 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
         finally:
             observer.close()
 
-    warnings = [f"configuration: {settings.file}"] if settings.file else []
-    mend = _mender(settings, host, catalogue, entries, rules, measured, received) if settings.plans else None
-    if mend is not None:
+    warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
+    mend = None
+    if settings.plans:
+        from vdscheck.fix import Bench, Terms, desk
+        from vdscheck.mending import Mender
+
+        bench = Bench(
+            host=host,
+            catalogue=catalogue,
+            entries=entries,
+            desk=desk(host, __version__),
+            judge=lambda measurements: judge.judge(catalogue, rules, measurements, started_at[:10]),
+            measure=measured,
+            stopped=lambda: bool(received),
+            say=say,
+        )
+        terms = Terms(asked.yes, not settings.fixes, asked.command)
+        shows_first = settings.outputs[0][0] == "text" and not asked.yes
+        mend = Mender(bench, terms, settings.terminal, shows_first)
         warnings += mend.recovered()
     outcome = measured(host, entries)
     warnings += [*outcome.warnings, *_unfinished(host)]
     found = made(outcome.measurements, warnings, complete=outcome.complete)
     if mend is not None and outcome.complete:
         found = mend.mended(found, lambda measurements, said: made(measurements, said, complete=not received))
-    return _deliver(found, settings, received, instrument)
-
-
-def _mender(
-    settings: Settings,
-    host: Host,
-    catalogue: Catalogue,
-    entries: Sequence[ProbeEntry],
-    rules: ruleset.Ruleset,
-    measured: Callable[[Host, Iterable[ProbeEntry]], measure.Outcome],
-    received: Sequence[int],
-) -> Any:  # noqa: ANN401 - vdscheck.mending.Mender, which only a run with a plan imports
-    from vdscheck.fix import Bench, Terms, desk
-    from vdscheck.mending import Mender
-
-    today = now()[:10]
-    bench = Bench(
-        host=host,
-        catalogue=catalogue,
-        entries=entries,
-        desk=desk(host, __version__),
-        judge=lambda measurements: judge.judge(catalogue, rules, measurements, today),
-        measure=measured,
-        stopped=lambda: bool(received),
-        say=say,
-    )
-    terms = Terms(settings.asked.yes, not settings.fixes, settings.asked.command)
-    shown = settings.outputs[0][0] == "text" and not settings.asked.yes
-    return Mender(bench, terms, settings.terminal, shows_first=shown)
+    return _deliver(found, settings, received, instrument, failed=outcome.failed)
 
 
 def _unfinished(host: Host) -> list[str]:
@@ -296,8 +298,12 @@ def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     settings = settle(asked)
     catalogue = load()
     types = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
+    content = _saved(file, received)
+    if received:
+        say("vdscheck: interrupted before the report was read")
+        return 128 + received[0]
     try:
-        saved = codec.decode_report(_saved(file), types)
+        saved = codec.decode_report(content, types)
     except codec.CodecError as error:
         message = f"{file}: not a report that can be judged: {error}"
         raise UsageError(message) from error
@@ -318,15 +324,27 @@ def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         raise UsageError(message) from error
 
 
-def _saved(file: str) -> bytes:
+def _from_standard_input(received: Sequence[int]) -> bytes:
+    """All of it, or what came before an interruption: a read alone would be taken up again after one."""
+    content = bytearray()
+    while not received and len(content) <= SAVED_LIMIT_BYTES:
+        if select.select([0], [], [], INTERRUPTED_EVERY_S)[0]:
+            piece = os.read(0, 1 << 20)
+            if not piece:
+                break
+            content += piece
+    return bytes(content)
+
+
+def _saved(file: str, received: Sequence[int]) -> bytes:
     if file == "-":
-        content = sys.stdin.buffer.read(SAVED_LIMIT_BYTES + 1)
+        content = _from_standard_input(received)
         if len(content) > SAVED_LIMIT_BYTES:
             message = f"standard input is larger than {SAVED_LIMIT_BYTES:,} bytes: not a report"
             raise UsageError(message)
         return content
     try:
-        return Host().read_bytes(os.path.abspath(file), limit_bytes=SAVED_LIMIT_BYTES)
+        return Host().read_bytes(absolute(file), limit_bytes=SAVED_LIMIT_BYTES)
     except UnavailableError as error:
         raise UsageError(error.absent.detail) from error
 
@@ -377,9 +395,15 @@ def _report(
     return replace(made, gates=gates)
 
 
-def _deliver(made: Report, settings: Settings, received: Sequence[int], instrument: Instrument | None) -> int:
+def _deliver(
+    made: Report,
+    settings: Settings,
+    received: Sequence[int],
+    instrument: Instrument | None,
+    *,
+    failed: bool = False,
+) -> int:
     """Write every output that was asked for; the exit code by the contract's precedence."""
-    failed = False
     for name, file in settings.outputs:
         terminal = Terminal(verbose=settings.terminal.verbose) if file else settings.terminal
         content = FORMATS[name](made, replace(terminal, instrument=instrument is not None))

@@ -4,12 +4,13 @@ import datetime as dt
 import os
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import field
 from typing import Any
 
 from vdscheck.model import UnavailableError, frozen
 from vdscheck.ruleset import OFFER, nearest
-from vdscheck.target import Host, safe_text
+from vdscheck.target import Host, absolute, safe_text
 
 FAIL_ON = ("warn", "fail", "unknown")
 
@@ -36,7 +37,10 @@ def find(environment: Mapping[str, str], *, user_id: int) -> str | None:
     if home:
         places.insert(1, os.path.join(home, ".config/vdscheck/config.toml"))
     for place in places:
-        path = os.path.abspath(place)
+        try:
+            path = absolute(place)
+        except UnavailableError:
+            continue
         if os.path.lexists(path):
             if user_id == 0:
                 _refuse_untrusted(path)
@@ -73,12 +77,12 @@ def read(path: str) -> Config:
     """The configuration in a file. Raises ConfigError."""
     shown = safe_text(path)
     try:
-        raw = Host().read_bytes(os.path.abspath(path))
+        raw = Host().read_bytes(absolute(path))
     except UnavailableError as error:
-        message = f"configuration {error.absent.detail}"
+        message = f"configuration: {safe_text(error.absent.detail)}"
         raise ConfigError(message) from error
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
         table = tomllib.loads(text)
     except UnicodeDecodeError as error:
         message = f"configuration {shown}: not UTF-8 (byte {error.start}): save it as UTF-8"
@@ -89,7 +93,12 @@ def read(path: str) -> Config:
     except RecursionError as error:
         message = f"configuration {shown}: nested too deeply"
         raise ConfigError(message) from error
-    return Config(path, _checked(table, shown, text))
+    values = _checked(table, shown, text)
+    for one, other in (("verbose", "quiet"), ("json", "format")):
+        if values.get(one) and values.get(other) not in (None, False, "json"):
+            message = f"configuration {shown}: {one} and {other} exclude each other"
+            raise ConfigError(message)
+    return Config(path, values)
 
 
 def _checked(table: Mapping[str, Any], file: str, text: str) -> dict[str, Any]:
@@ -207,9 +216,11 @@ def _waiver(table: Mapping[str, Any]) -> dict[str, str]:
             raise ValueError(message)
     expires = table.get("expires")
     if isinstance(expires, str):
-        expires = dt.date.fromisoformat(expires)
+        with suppress(ValueError):
+            expires = dt.date.fromisoformat(expires)
     if not isinstance(expires, dt.date) or isinstance(expires, dt.datetime):
-        message = f"the waiver of {table['check']} has no date: write expires = 2027-01-31"
+        has = "has no date" if expires is None else f"expires {expires!r}, which is no date"
+        message = f"the waiver of {table['check']} {has}: write expires = 2027-01-31"
         raise ValueError(message)  # noqa: TRY004
     return {"check": table["check"], "reason": table["reason"], "expires": expires.isoformat()}
 
@@ -219,6 +230,7 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "only": _words,
     "skip": _words,
     "format": _text,
+    "json": _flag,
     "min-score": _percent,
     "min-coverage": _percent,
     "fail-on": _fail_on,

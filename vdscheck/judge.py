@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from vdscheck.catalogue import Catalogue, CheckEntry, Need
-from vdscheck.deadline import deadline
+from vdscheck.guard import guarded, is_ours, trial
 from vdscheck.model import (
     Absent,
     AreaScore,
@@ -68,7 +68,17 @@ def judge(catalogue: Catalogue, ruleset: Ruleset, measurements: Measurements, to
                 findings.append(finding)
                 proposals.extend(_proposal(finding, judgement))
     scored = _with_points(findings)
-    return Judged(scored, score(scored), _waiver_warnings(ruleset, scored, today), tuple(proposals))
+    warnings = (*_selection_warnings(ruleset, scored), *_waiver_warnings(ruleset, scored, today))
+    return Judged(scored, score(scored), warnings, tuple(proposals))
+
+
+def _selection_warnings(ruleset: Ruleset, findings: Iterable[Finding]) -> tuple[str, ...]:
+    found = list(findings)
+    return tuple(
+        f"--only {pattern} left nothing: no finding has that name"
+        for pattern in ruleset.note.overrides.get("only", ())
+        if not any(matches(pattern, each.id, each.subject) for each in found)
+    )
 
 
 # One check
@@ -160,12 +170,20 @@ def _argument(
 def _called(entry: CheckEntry, subject: str | None, arguments: Mapping[str, Any]) -> list[tuple[str | None, Judgement]]:
     check = entry.check
     result: Any
-    try:
-        with deadline(CHECK_LIMIT_S):
-            result = check.function(**arguments)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's check may raise anything
-        why = f"{check.id} failed ({check.where}): {type(error).__name__}: {error}"[:500]
-        result = unmeasured(Reason.ERROR, why)
+
+    def called() -> tuple[Any, str]:
+        try:
+            with guarded(CHECK_LIMIT_S):
+                return check.function(**arguments), ""
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's check may raise anything
+            return None, f"{type(error).__name__}: {error}"
+
+    # A check of others may end the process that it runs in, and the report with it.
+    why = "" if is_ours(check.function.__module__) else trial(lambda: called()[1], CHECK_LIMIT_S)
+    if not why:
+        result, why = called()
+    if why:
+        result = unmeasured(Reason.ERROR, f"{check.id} failed ({check.where}): {why}"[:500])
     if isinstance(result, Judgement | Absent):
         return [(subject, _judgement(result))]
     if isinstance(result, dict) and all(

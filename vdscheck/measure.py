@@ -14,7 +14,7 @@ from vdscheck.catalogue import ProbeEntry
 from vdscheck.children import Frame, Job, now, spawn
 from vdscheck.codec import CodecError, convert, decode
 from vdscheck.model import Absent, Reason, Taken, frozen, not_applicable, unmeasured
-from vdscheck.target import Host
+from vdscheck.target import Host, safe_text
 
 GRACE_S = 5.0
 """How long after the last deadline the report is out at the latest."""
@@ -58,6 +58,8 @@ class Outcome:
     measurements: dict[str, Taken] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     complete: bool = True
+    failed: bool = False
+    """Whether the measuring itself failed, so that what is missing is nobody's fault but ours."""
 
 
 @frozen
@@ -100,11 +102,13 @@ def measure(
         if not any(job.probe.alone for job, _ in jobs):
             meanwhile()
         _follow(running, by_key, outcome, observer, stopped)
-    outcome.complete = outcome.complete and not stopped()
+    outcome.complete = not stopped() and not outcome.failed
     for key, entry in by_key.items():
         if key not in outcome.measurements:
             if stopped():
                 absent = unmeasured(Reason.NOT_RUN, "the run was interrupted before this was measured")
+            elif outcome.failed:
+                absent = unmeasured(Reason.ERROR, "the process that measures failed before this was measured")
             else:
                 absent = unmeasured(Reason.TIMEOUT, "the time of the whole run was over before this was measured")
             outcome.measurements[key] = _absence(entry, absent)
@@ -119,7 +123,7 @@ def _absence(entry: ProbeEntry, absent: Absent) -> Taken:
 def _planned(entry: ProbeEntry, host: Host, options: Options) -> list[Job] | Absent:
     probe, window_s = entry.probe, 0.0
     if not host.live and (probe.live or probe.sends):
-        return unmeasured(Reason.NOT_RUN, f"needs a running host, and {host.root} is a folder")
+        return unmeasured(Reason.NOT_RUN, f"needs a running host, and {safe_text(host.root)} is a folder")
     if probe.sends and options.offline:
         return unmeasured(Reason.NOT_RUN, "--offline lets no packet leave; run without it")
     if probe.window is not None:
@@ -177,7 +181,7 @@ def _follow(
     finally:
         os.close(running.hold)
         os.close(running.pipe)
-        _wait(running.pid)
+        outcome.failed = _wait(running.pid) and not stopped()
 
 
 def _lines(pipe: int, last: float, observer: Observer | None, stopped: Callable[[], bool]) -> Iterable[bytes]:
@@ -232,14 +236,20 @@ def _taken(frame: Frame, entry: ProbeEntry) -> Taken:
     return Taken(frame.taken_at, duration_s, method, value, None)
 
 
-def _wait(pid: int) -> None:
-    """Wait for the parent of the children, which ends them all first; no longer than it may take."""
+def _wait(pid: int) -> bool:
+    """Wait for the parent of the children, which ends them all first; no longer than it may take.
+
+    Returns whether it failed.
+    """
     give_up = time.monotonic() + GRACE_S
     while time.monotonic() < give_up:
         with suppress(ChildProcessError):
-            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended == 0:
                 time.sleep(0.002)
                 continue
-        return
+            return status != 0
+        return False
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    return False

@@ -15,6 +15,21 @@ DROP_IN = "/etc/sysctl.d/90-vdscheck.conf"
 T = TypeVar("T")
 
 
+class _Signature:
+    """How a class is called, for those who ask (help(), property-based tests): made when it is asked for."""
+
+    def __get__(self, _instance: object, owner: "type[_Frozen]") -> Any:  # noqa: ANN401 - inspect.Signature
+        from inspect import Parameter, Signature
+
+        kinds = {True: Parameter.KEYWORD_ONLY, False: Parameter.POSITIONAL_OR_KEYWORD}
+        parameters = []
+        for name, each in owner.__dataclass_fields__.items():
+            has_default = each.default is not MISSING or each.default_factory is not MISSING
+            default = ... if has_default else Parameter.empty
+            parameters.append(Parameter(name, kinds[bool(each.kw_only)], default=default, annotation=each.type))
+        return Signature(parameters)
+
+
 class _Frozen:
     """What all our dataclasses share: `@dataclass(frozen=True)` would compile it anew for each class.
 
@@ -23,6 +38,7 @@ class _Frozen:
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    __signature__ = _Signature()
 
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - of the types of the fields
         fields = self.__dataclass_fields__

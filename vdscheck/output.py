@@ -5,7 +5,10 @@ import os
 import stat
 from contextlib import suppress
 
-from vdscheck.target import safe_text
+from vdscheck.model import UnavailableError
+from vdscheck.target import absolute, safe_text
+
+_IRREPLACEABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 
 
 class OutputError(Exception):
@@ -15,7 +18,11 @@ class OutputError(Exception):
 def check_folder(path: str) -> None:
     """Raise OutputError when a file cannot be written there, before anything is measured."""
     shown = safe_text(path)
-    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        folder = os.path.dirname(absolute(path))
+    except UnavailableError as error:
+        message = f"-o {error.absent.detail}"
+        raise OutputError(message) from error
     if not os.path.isdir(folder):
         message = f"-o {shown}: there is no folder {safe_text(folder)}"
         raise OutputError(message)
@@ -30,18 +37,30 @@ def check_folder(path: str) -> None:
 def to_file(path: str, content: bytes) -> None:
     """Write a file: whole, by a rename, or directly where it is a device or a pipe. Raises OutputError."""
     try:
-        special = os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
-        if special:
-            descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
-            try:
-                _write(descriptor, content)
-            finally:
-                os.close(descriptor)
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            _into(path, content)
         else:
-            _replace(os.path.realpath(path), content)
+            try:
+                _replace(os.path.realpath(path), content)
+            except OSError as error:
+                # A folder that is not ours to write, or a file that is a mount of its own.
+                if error.errno not in _IRREPLACEABLE or not os.path.exists(path):
+                    raise
+                _into(path, content)
     except OSError as error:
-        message = f"-o {safe_text(path)}: {error.strerror}"
+        why = "nobody reads from this pipe" if error.errno == errno.ENXIO else error.strerror
+        message = f"-o {safe_text(path)}: {why}"
         raise OutputError(message) from error
+
+
+def _into(path: str, content: bytes) -> None:
+    # Opening a pipe that nobody reads would wait for a reader, and no signal could end that.
+    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        os.set_blocking(descriptor, True)
+        _write(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def _replace(path: str, content: bytes) -> None:

@@ -5,6 +5,7 @@ import os
 
 from vdscheck.catalogue import Catalogue, CheckEntry, ProbeEntry, load
 from vdscheck.codec import schema as schema_of
+from vdscheck.measurements import Sysctls
 from vdscheck.model import DROP_IN
 from vdscheck.render import docs
 from vdscheck.render.docs import CheckPage, LimitRow, MeasuredBy, ProfilePage
@@ -66,7 +67,7 @@ def _check_pages(catalogue: Catalogue) -> list[CheckPage]:
 def _check_page(entry: CheckEntry, catalogue: Catalogue, known: list[Profile]) -> CheckPage:
     check = entry.check
     judging = [profile for profile in known if set(entry.required_thresholds) <= set(profile.limits.get(check.id, {}))]
-    fixed_by_us = check.area == "sysctl"
+    fixed_by_us = Sysctls in entry.measurement_types
     return CheckPage(
         id=check.id,
         title=entry.title,

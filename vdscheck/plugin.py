@@ -55,6 +55,7 @@ __all__ = [
     "check",
     "evidence",
     "exact",
+    "frozen",
     "measurement",
     "not_applicable",
     "percentile",

@@ -219,7 +219,9 @@ def build(catalogue: Catalogue, profiles: Sequence[str], overrides: Mapping[str,
     for profile in chosen:
         whys = {**profile.whys, **whys}
     ruleset = Ruleset(note, limits, severities, waivers, whys, ())
-    return replace(ruleset, selected=_selected(ruleset, catalogue))
+    ruleset = replace(ruleset, selected=_selected(ruleset, catalogue))
+    _refuse_an_empty_selection(ruleset, catalogue)
+    return ruleset
 
 
 def _merged(profiles: Sequence[Profile]) -> dict[str, dict[str, Threshold | Conflict]]:
@@ -297,6 +299,9 @@ def _offer(limits: dict[str, dict[str, Threshold | Conflict]], offer: Mapping[st
         check_id, unit = OFFER[key]
         try:
             bought = float(written) if isinstance(written, int) else amount(str(written), unit)
+            if bought <= 0:
+                message = "more than nothing was bought"
+                raise UnitError(message)
             sold = AtLeast(pass_limit=bought, unit=unit, source="offer: what was bought, from [offer]")
         except ValueError as error:
             message = f"[offer] {key}: {error}"
@@ -315,8 +320,7 @@ def _selected(ruleset: Ruleset, catalogue: Catalogue) -> tuple[CheckEntry, ...]:
     only, skip = (ruleset.note.overrides.get(key, ()) for key in ("only", "skip"))
     chosen = []
     for check_id, entry in sorted(catalogue.checks.items()):
-        limits = ruleset.limits.get(check_id, {})
-        if any(name not in limits for name in entry.required_thresholds):
+        if not _is_judged(entry, ruleset.limits):
             continue
         names = [pattern.partition("[")[0] for pattern in only]
         if only and not any(fnmatch.fnmatchcase(check_id, name) for name in names):
@@ -325,6 +329,32 @@ def _selected(ruleset: Ruleset, catalogue: Catalogue) -> tuple[CheckEntry, ...]:
             continue
         chosen.append(entry)
     return tuple(chosen)
+
+
+def _refuse_an_empty_selection(ruleset: Ruleset, catalogue: Catalogue) -> None:
+    """A pattern that leaves nothing would make every gate hold."""
+    overrides, profiles = ruleset.note.overrides, ruleset.note.profiles
+    for pattern in overrides.get("only", ()):
+        name = pattern.partition("[")[0]
+        meant = [entry for check_id, entry in catalogue.checks.items() if fnmatch.fnmatchcase(check_id, name)]
+        if not any(_is_judged(entry, ruleset.limits) for entry in meant):
+            message = (
+                f"--only {pattern}: no check of profile{'s' if len(profiles) > 1 else ''} {', '.join(profiles)}; "
+                f"{meant[0].check.id} is judged by: {', '.join(_judging(meant[0], catalogue)) or 'none'}"
+            )
+            raise RulesetError(message)
+    patterned = [f"--{key}" for key in ("only", "skip") if overrides.get(key)]
+    if patterned and not ruleset.selected:
+        message = f"{' and '.join(patterned)} leave{'' if len(patterned) > 1 else 's'} no check"
+        raise RulesetError(message)
+
+
+def _judging(entry: CheckEntry, catalogue: Catalogue) -> list[str]:
+    return [name for name in sorted(catalogue.profiles) if _is_judged(entry, read_profile(name, catalogue).limits)]
+
+
+def _is_judged(entry: CheckEntry, limits: Mapping[str, Mapping[str, object]]) -> bool:
+    return set(entry.required_thresholds) <= set(limits.get(entry.check.id, {}))
 
 
 def _identity(

@@ -35,6 +35,15 @@ def safe_text(raw: bytes | str) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
+def absolute(path: str) -> str:
+    """A path of the caller's from the root on. Raises UnavailableError where the current folder is gone."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        why = f"{safe_text(path)}: the current folder is gone; name the path from / on"
+        raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+
+
 def without_secrets(text: str) -> str:
     """Text in which the passwords of addresses are `***`.
 
@@ -261,7 +270,9 @@ class Host:
             self.record(kind, name, content)
 
     def _not_captured(self, name: str) -> Absent:
-        return unmeasured(Reason.NOT_RUN, f"only a running kernel knows: {self.root} holds no captured {name}")
+        return unmeasured(
+            Reason.NOT_RUN, f"only a running kernel knows: {safe_text(self.root)} holds no captured {name}"
+        )
 
     def _refuse(self, path: str, error: OSError) -> NoReturn:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):

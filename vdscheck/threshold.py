@@ -224,7 +224,9 @@ class OneOf:
         return " or ".join(spoken(value) for value in self.values)
 
     def phrase(self) -> str:
-        """The values as a finding says them."""
+        """The values as a finding says them; a word stands where it cannot be read as part of the sentence."""
+        if any(isinstance(value, str) for value in self.values):
+            return f"wanted is {self._listed()} ({authority(self.source)})"
         return f"{self._listed()} wanted ({authority(self.source)})"
 
     def described(self) -> str:
@@ -269,7 +271,11 @@ def merged(first: Threshold, second: Threshold) -> Threshold | None:
     if isinstance(first, OneOf) and isinstance(second, OneOf):
         common = tuple(value for value in first.values if value in second.values)
         unmet: Literal["fail", "warn"] = "fail" if "fail" in (first.unmet, second.unmet) else "warn"
-        return replace(first, values=common, unmet=unmet) if common else None
+        if not common:
+            return None
+        narrower = [each.source for each in (first, second) if set(each.values) == set(common)]
+        source = narrower[0] if narrower else f"{first.source}; {second.source}"
+        return replace(first, values=common, unmet=unmet, source=source)
     if isinstance(first, AtMost) and isinstance(second, AtMost):
         return first.stricter(second)  # type: ignore[return-value]
     if isinstance(first, AtLeast) and isinstance(second, AtLeast):

@@ -13,10 +13,15 @@ APT_TIMEOUT_S: Final = 900.0
 
 PACKAGES: Final[Mapping[str, str]] = {
     "busybox": "busybox-static",
+    "fio": "fio",
+    "fuse2fs": "fuse2fs",
     "mke2fs": "e2fsprogs",
+    "mkfs.btrfs": "btrfs-progs",
+    "mkfs.xfs": "xfsprogs",
     "mmdebstrap": "mmdebstrap",
     "qemu-system-x86_64": "qemu-system-x86",
     "runc": "runc",
+    "strace": "strace",
     "unshare": "util-linux",
 }
 """The Debian package that brings each program the lab calls."""

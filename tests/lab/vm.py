@@ -35,6 +35,7 @@ _RESULT_BYTES: Final = 256 << 20
 _PACKAGES: Final = (
     *("systemd-sysv", "udev", "linux-image-amd64", "python3", "python3-venv", "git", "procps"),
     *("kmod", "iproute2", "ifupdown", "isc-dhcp-client", "systemd-timesyncd", "dbus"),
+    *("dmsetup", "e2fsprogs"),
 )
 _PACKAGES_OF: Final[Mapping[Suite, tuple[str, ...]]] = {
     "bookworm": _PACKAGES,

@@ -1,6 +1,15 @@
 """Every first-party measurement type: what the probes provide, the checks judge, the report stores."""
 
 from .agents import NodeAgents
+from .disk import (
+    DeviceActivity,
+    DiskActivity,
+    DiskDevice,
+    DiskLatency,
+    DiskLayer,
+    DiskStack,
+    LayerKind,
+)
 from .kernel import (
     KERNEL_KEYS,
     BootTruth,
@@ -18,7 +27,9 @@ from .kernel import (
     TcpCounters,
 )
 from .load import HostLoad
+from .loopback import LoopbackRtt
 from .machine import (
+    UNNAMED_CONTAINER,
     ClockSource,
     Cpu,
     CpuPressure,
@@ -38,20 +49,30 @@ from .machine import (
     SoftNet,
     Swapping,
 )
+from .spin import Cause, Gap, Spin, StealTicks, Throttling, TimeLost
 
 __all__ = [
     "KERNEL_KEYS",
+    "UNNAMED_CONTAINER",
     "BootTruth",
+    "Cause",
     "ClockSource",
     "Conntrack",
     "Cpu",
     "CpuPressure",
+    "DeviceActivity",
     "Disk",
+    "DiskActivity",
+    "DiskDevice",
+    "DiskLatency",
+    "DiskLayer",
+    "DiskStack",
     "Disks",
     "DriverKind",
     "FileHandles",
     "FileSystem",
     "FileSystems",
+    "Gap",
     "HostLoad",
     "HugePages",
     "Identity",
@@ -60,8 +81,10 @@ __all__ = [
     "KernelOwner",
     "KeyAtBoot",
     "LateWriter",
+    "LayerKind",
     "Listener",
     "Listeners",
+    "LoopbackRtt",
     "Machine",
     "Memory",
     "MemoryPressure",
@@ -70,8 +93,12 @@ __all__ = [
     "NodeAgents",
     "Pressure",
     "SoftNet",
+    "Spin",
+    "StealTicks",
     "SwapSpace",
     "Swapping",
     "Sysctls",
     "TcpCounters",
+    "Throttling",
+    "TimeLost",
 ]

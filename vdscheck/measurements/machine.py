@@ -4,6 +4,9 @@ from typing import Literal
 
 from vdscheck.model import measurement
 
+UNNAMED_CONTAINER = "container"
+"""That it is one is known for sure, and nothing tells of which kind."""
+
 
 @measurement
 class Machine:
@@ -15,7 +18,7 @@ class Machine:
     emulated: bool
     """Full emulation (QEMU's TCG): every instruction is interpreted or translated."""
     container: str | None
-    """docker, lxc, openvz, ...; None is not in a container."""
+    """docker, lxc, openvz, ..., UNNAMED_CONTAINER; None is not in a container."""
     sure: bool
     """Whether a fact decided, not only clues."""
     clues: tuple[str, ...]
@@ -26,7 +29,7 @@ class Machine:
         """`this docker container`, or `this container` where its kind is not known."""
         if self.container is None:
             return None
-        return "this container" if self.container == "unknown" else f"this {self.container} container"
+        return "this container" if self.container == UNNAMED_CONTAINER else f"this {self.container} container"
 
 
 DriverKind = Literal["paravirtual", "nvme", "passthrough", "emulated", "unknown"]
@@ -41,6 +44,8 @@ class Nic:
     kind: DriverKind
     rx_queues: int
     tx_queues: int
+    more_queues: bool | None
+    """Whether the card can have more than one of each; None is not known."""
     up: bool
 
 
@@ -177,6 +182,8 @@ class KernelClock:
     offset_us: float
     source: str | None
     """chrony or systemd-timesyncd with its server, where one says so."""
+    service: str | None
+    """The time service that runs, also where it has reached no server yet."""
 
 
 @measurement

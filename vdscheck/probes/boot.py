@@ -80,7 +80,7 @@ class Boot:
     """Keys that do not exist while the init applies its files, with the module that makes them."""
 
 
-@probe("kernel.boot")
+@probe("kernel.boot", deadline_s=10.0)
 def boot_truth(host: Host) -> BootTruth:
     """Reads sysctl.d, the kernel command line and the init's files as the installed init does at boot."""
     kernel = booting_kernel(host)

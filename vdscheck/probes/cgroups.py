@@ -25,6 +25,29 @@ def cpu_quota(host: Host) -> float | None:
     return min(found, default=None)
 
 
+def throttle_files(host: Host) -> tuple[str, ...]:
+    """The cpu.stat files of our cgroup and those above it that count throttling."""
+    files = [f"{folder}/cpu.stat" for folder, _ in _folders(host, "cpu")]
+    return tuple(file for file in dict.fromkeys(files) if throttles(optional.text(host, file) or "") is not None)
+
+
+def throttles(text: str) -> tuple[int, int, int] | None:
+    """Periods, throttled periods, and the throttled time in ns, of a cpu.stat of either version.
+
+    None where it counts none of this: the root of the unified hierarchy, or a kernel without
+    CONFIG_CFS_BANDWIDTH.
+    """
+    words = text.split()
+    said = {name: whole(number) for name, number in zip(words[::2], words[1::2], strict=False)}
+    periods, throttled = said.get("nr_periods"), said.get("nr_throttled")
+    time_ns, time_us = said.get("throttled_time"), said.get("throttled_usec")
+    if time_ns is None and time_us is not None:
+        time_ns = 1000 * time_us
+    if periods is None or throttled is None or time_ns is None:
+        return None
+    return periods, throttled, time_ns
+
+
 def memory_limit(host: Host, total_bytes: int) -> tuple[int, int] | None:
     """The tightest memory limit within all of memory, and what is used of it; None without one.
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from vdscheck.measurements import UNNAMED_CONTAINER
 from vdscheck.model import frozen
 from vdscheck.plugin import Host, UnavailableError
 from vdscheck.probes import optional
@@ -11,8 +12,6 @@ from vdscheck.probes.mounts import Mount, mounts
 INITIAL_PID_NAMESPACE = 4026531836
 INITIAL_USER_NAMESPACE = 4026531837
 """Fixed numbers of the kernel: PROC_PID_INIT_INO, PROC_USER_INIT_INO in include/linux/proc_ns.h."""
-
-UNNAMED = "unknown"
 
 _SCOPES = (
     ("kubernetes", r"/kubepods"),
@@ -63,7 +62,7 @@ def look(host: Host) -> Container:
     kinds = [sign.kind for sign in signs if sign.kind]
     strong = [sign.kind for sign in signs if sign.kind and sign.strong]
     if True in said:
-        return Container(kinds[0] if kinds else UNNAMED, sure=True, clues=clues)
+        return Container(kinds[0] if kinds else UNNAMED_CONTAINER, sure=True, clues=clues)
     if said:
         return Container(strong[0] if strong else None, sure=not strong, clues=clues)
     return Container(kinds[0] if kinds else None, sure=False, clues=clues)
@@ -118,7 +117,7 @@ def _names(host: Host) -> Iterator[_Sign]:
 
 def _known(manager: str) -> str:
     """One name for each kind, however its manager calls itself."""
-    return {"oci": UNNAMED, "lxc-libvirt": "lxc", "nspawn": "systemd-nspawn"}.get(manager, manager[:32])
+    return {"oci": UNNAMED_CONTAINER, "lxc-libvirt": "lxc", "nspawn": "systemd-nspawn"}.get(manager, manager[:32])
 
 
 def _own_cgroup(host: Host) -> Iterator[_Sign]:

@@ -1,7 +1,5 @@
 """What the processor itself says of the hypervisor: the CPUID leaves from 0x40000000."""
 
-import ctypes
-import mmap
 import os
 import struct
 from collections.abc import Callable
@@ -66,6 +64,9 @@ def _leaf(number: int) -> Leaf:
 
 
 def _executed(number: int) -> Leaf:
+    import ctypes  # with mmap 3 ms that only this probe needs
+    import mmap
+
     kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
     with mmap.mmap(-1, mmap.PAGESIZE, flags=kind, prot=protection) as page:

@@ -9,6 +9,8 @@ from vdscheck.probes.drivers import driver_of, kind_of
 
 _NET = "/sys/class/net"
 _IFF_UP = 0x1
+_VIRTIO_NET_F_MQ = 22
+"""virtio 1.2, section 5.1.3; sysfs shows the bits from the lowest on."""
 
 
 @probe("machine.nics", cheap=True, deadline_s=3.0)
@@ -56,8 +58,17 @@ def _nic(host: Host, name: str) -> Nic:
         kind=kind_of(driver),
         rx_queues=sum(queue.startswith("rx-") for queue in queues),
         tx_queues=sum(queue.startswith("tx-") for queue in queues),
+        more_queues=_more_queues(host, name, driver),
         up=optional.line(host, f"{_NET}/{name}/operstate") in ("up", "unknown"),
     )
+
+
+def _more_queues(host: Host, name: str, driver: str | None) -> bool | None:
+    """Whether a virtio card was given the feature of several queues; other cards do not say it in a file."""
+    features = optional.line(host, f"{_NET}/{name}/device/features") or ""
+    if driver != "virtio_net" or len(features) <= _VIRTIO_NET_F_MQ:
+        return None
+    return features[_VIRTIO_NET_F_MQ] == "1"
 
 
 @probe("machine.softnet", cheap=True, deadline_s=2.0)

@@ -74,6 +74,11 @@ def driver_of(host: Host, device: str) -> str | None:
     return None
 
 
+def disk_driver(host: Host, name: str) -> str | None:
+    """The driver of a whole disk, by its name in /sys/class/block."""
+    return driver_of(host, f"/sys/class/block/{name}/device") or ("nvme" if name.startswith("nvme") else None)
+
+
 def _upwards(host: Host, device: str) -> Iterator[str]:
     try:
         folder = host.resolved(device)

@@ -13,7 +13,7 @@ from vdscheck.measurements import (
 )
 from vdscheck.model import Absent
 from vdscheck.plugin import Host, Reason, UnavailableError, not_applicable, probe, unmeasured
-from vdscheck.target import NotFoundError
+from vdscheck.target import NotFoundError, safe_text
 
 # The initial namespaces have fixed inode numbers: include/linux/proc_ns.h, PROC_PID_INIT_INO and
 # PROC_USER_INIT_INO.
@@ -92,20 +92,25 @@ def sysctls(host: Host) -> Sysctls:
     """Reads the judged keys below /proc/sys."""
     values: dict[str, str] = {}
     missing: dict[str, Absent] = {}
-    nowhere: dict[str, Absent] = {}
+    nowhere: list[str] = []
     for key in KERNEL_KEYS:
         try:
             values[key] = " ".join(host.read(f"/proc/sys/{key.replace('.', '/')}").split())
-        except NotFoundError as error:
-            nowhere[key] = error.absent
+        except NotFoundError:
+            nowhere.append(key)
         except UnavailableError as error:
             missing[key] = error.absent
     # A captured tree that holds some keys was taken from a kernel that had no others.
     had_kernel = host.live or bool(values)
     return Sysctls(
         values=values,
-        missing=missing | {key: _no_such_key(key) if had_kernel else absent for key, absent in nowhere.items()},
+        missing=missing | {key: _no_such_key(key) if had_kernel else _not_running(key, host) for key in nowhere},
     )
+
+
+def _not_running(key: str, host: Host) -> Absent:
+    why = f"only a running kernel knows {key}: {safe_text(host.root)} holds no captured /proc/sys"
+    return unmeasured(Reason.NOT_RUN, why)
 
 
 def _no_such_key(key: str) -> Absent:

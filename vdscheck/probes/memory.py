@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from vdscheck.measurements import Memory, MemoryPressure, Swapping
@@ -35,16 +35,25 @@ def amounts(host: Host) -> Memory:
 
 
 def _virtual_memory() -> dict[str, Any]:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
-    found = psutil.virtual_memory()
+    found = _written_by_a_kernel(psutil.virtual_memory)
     return {"total": found.total, "available": found.available}
+
+
+def _written_by_a_kernel(ask: Callable[[], Any]) -> Any:  # noqa: ANN401 - psutil's own tuples
+    """What psutil makes of /proc/meminfo, which it takes to be as a kernel writes it."""
+    try:
+        return ask()
+    except (LookupError, ValueError) as error:
+        why = "/proc/meminfo is not what a kernel writes there"
+        raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
 
 
 def _swap_memory() -> dict[str, Any]:
     import psutil
 
-    found = psutil.swap_memory()
+    found = _written_by_a_kernel(psutil.swap_memory)
     return {"total": found.total, "used": found.used}
 
 
@@ -125,14 +134,14 @@ def vmstat(text: str) -> dict[str, int]:
 @probe(
     "memory.swapping",
     deadline_s=3.0,
-    window=Window(passive_s=0.1, quick_s=0.5, default_s=2.0, thorough_s=10.0),
+    window=Window(passive_s=0.1, quick_s=0.4, default_s=1.0, thorough_s=3.0),
     live=True,
 )
 def swapping(host: Host) -> Iterator[Swapping]:
     """Watches pswpin and pswpout of /proc/vmstat while the run goes on; amounts from psutil."""
     began, first = time.monotonic(), _swapped(host)
     amount = _numbers(host, "psutil-swap-memory", _swap_memory, ("total", "used"))
-    while host.time_left_s > 0:
+    while True:
         host.pause(_STEP_S)
         now = _swapped(host)
         yield Swapping(
@@ -143,6 +152,8 @@ def swapping(host: Host) -> Iterator[Swapping]:
             pages_out=now[1] - first[1],
             pages_in_since_boot=now[0],
         )
+        if host.time_left_s <= 0:
+            return
 
 
 def _swapped(host: Host) -> tuple[int, int]:

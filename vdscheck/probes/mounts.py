@@ -10,6 +10,11 @@ _OCTAL = r"\\([0-7]{3})"
 _FIELDS = 10
 """Fixed fields of a line: six before the optional ones, the separator, three after it."""
 
+REMOTE = frozenset(("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs", "lustre", "beegfs", "orangefs"))
+"""Another machine's space, and a server that no longer answers would hold us up for good."""
+IN_MEMORY = frozenset(("tmpfs", "ramfs", "devtmpfs", "rootfs", "hugetlbfs"))
+"""File systems without any disk."""
+
 
 @frozen
 class Mount:

@@ -130,7 +130,7 @@ def _count(host: Host, pid: str) -> int | None:
 # inotify
 
 
-@probe("kernel.inotify", deadline_s=3.0, live=True)
+@probe("kernel.inotify", live=True)
 def inotify(host: Host) -> InotifyUse:
     """Counts inotify instances and watches in /proc/PID/fdinfo of the processes that may be seen."""
     instances, unseen = 0, 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from vdscheck.codec import encode_report
 from vdscheck.model import FixRecord, Report, frozen
 from vdscheck.render.safe import harmless
+from vdscheck.target import safe_text
 
 LINE_LIMIT = 2000
 
@@ -103,8 +104,10 @@ FORMATS: Mapping[str, Callable[[Report, Terminal], bytes]] = {"text": _text, "js
 
 def say(line: str) -> None:
     """One line on standard error; text from outside in it is made harmless."""
+    if sys.stderr is None:  # closed by whoever started us
+        return
     try:
-        sys.stderr.write(harmless(line, LINE_LIMIT) + "\n")
+        sys.stderr.write(harmless(safe_text(line), LINE_LIMIT) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         return

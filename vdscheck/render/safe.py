@@ -2,7 +2,7 @@
 
 import unicodedata
 
-LIMIT = 300
+LIMIT = 600
 _ACTING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 """Unicode categories that are not shown as they are: controls, direction marks, surrogates, unassigned, separators."""
 

@@ -18,7 +18,6 @@ _KINDS = {
     "openvz": "OpenVZ container",
     "podman": "Podman container",
     "kubernetes": "Kubernetes pod",
-    "unknown": "container",
     "systemd-nspawn": "nspawn container",
 }
 _KIB = 1024
@@ -67,7 +66,11 @@ def limit(expected: Expected) -> str:
     said = "none" if wanted is None else f"{word}{with_unit(wanted, unit)}"
     if fail is None:
         return f"{said}, anything else warns"
-    return said if fail == wanted else f"{said}, beyond {with_unit(fail, unit)} it fails"
+    if fail == wanted:
+        return said
+    if expected["op"] == "stated":
+        return f"{said}; what fails: {with_unit(fail, unit)}"
+    return f"{said}, beyond {with_unit(fail, unit)} it fails"
 
 
 def facts(finding: Finding) -> str:

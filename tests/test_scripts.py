@@ -1,0 +1,67 @@
+"""The two commands on a machine that lacks what they need: one line that names all of it, and nothing on stdout."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+WITHOUT_VENV = """#!/bin/sh
+case "$*" in *ensurepip*) exit 1 ;; esac
+exec {python} "$@"
+"""
+
+
+def as_a_user(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of a fresh clone where no Debian package is installed and the user is not root."""
+    project = folder / "clone"
+    shutil.copytree(PROJECT / "scripts", project / "scripts")
+    shutil.copy(PROJECT / "pyproject.toml", project)
+    programs = folder / "bin"
+    programs.mkdir()
+    fakes = {
+        "id": "#!/bin/sh\necho 1000\n",
+        "dpkg-query": "#!/bin/sh\nexit 1\n",
+        "python3": WITHOUT_VENV.format(python=sys.executable),
+    }
+    for name, text in fakes.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    return subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("script", "packages"),
+    [
+        ("./scripts/run", {"python3-venv"}),
+        (
+            "./scripts/test",
+            {
+                *(
+                    "python3-venv",
+                    "e2fsprogs",
+                    "git",
+                    "iproute2",
+                    "mmdebstrap",
+                    "procps",
+                    "qemu-system-x86",
+                    "runc",
+                    "tmux",
+                ),
+                "util-linux",
+            },
+        ),
+    ],
+)
+def test_all_that_is_missing_is_named_in_one_line(tmp_path: Path, script: str, packages: set[str]) -> None:
+    done = as_a_user(tmp_path, script)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    before, _, named = line.partition("apt-get install ")
+    assert before == "needed and not installed; as root: "
+    assert set(named.split()) == packages
+    assert not (tmp_path / "clone/.venv").exists()
