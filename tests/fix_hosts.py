@@ -237,6 +237,7 @@ class Machine:
             "measure": self.measure,
             "stopped": lambda: False,
             "say": lambda _line: None,
+            "stated_by": lambda check_id, source: ruleset.stated_by(self.profiles, catalogue(), check_id, source),
         }
         return Bench(**(plain | more))
 

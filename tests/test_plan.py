@@ -107,10 +107,18 @@ def test_the_plan_says_who_wants_it_and_what_may_be_restarted(root: Path) -> Non
     machine = web(root)
     machine.write(SOMAXCONN, "128")
     changes = {each.key: each for each in machine.fix(dry_run=True).changes}
-    assert changes[REUSE].why == "sysctl.tcp-tw-reuse (origin)"
+    assert changes[REUSE].why == "sysctl.tcp-tw-reuse (web: origin)"
     assert changes[REUSE].may_restart == ()
     assert changes[SOMAXCONN].may_restart == ("nginx",)
     assert changes[REUSE].file == DROP_IN
+
+
+def test_of_several_profiles_the_one_is_named_that_asks_for_it(root: Path) -> None:
+    machine = Machine(root, "redis", "latency")
+    machine.write(SOMAXCONN, "128")
+    changes = {each.key: each for each in machine.fix(dry_run=True).changes}
+    assert "sysctl.somaxconn (latency: tuned)" in changes[SOMAXCONN].why
+    assert changes[REUSE].why == "sysctl.tcp-tw-reuse (latency: origin)"
 
 
 def test_the_promised_score_is_the_one_that_is_found(root: Path) -> None:

@@ -238,6 +238,7 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
             measure=measured,
             stopped=lambda: bool(received),
             say=say,
+            stated_by=lambda check_id, source: ruleset.stated_by(profiles, catalogue, check_id, source),
         )
         terms = Terms(asked.yes, not settings.fixes, asked.command)
         shows_first = settings.outputs[0][0] == "text" and not asked.yes

@@ -12,7 +12,7 @@ from vdscheck.judge import Judged
 from vdscheck.measure import Outcome
 from vdscheck.measurements import BootTruth
 from vdscheck.model import DROP_IN, FixRecord, LeftAlone, Measurements, Taken, frozen
-from vdscheck.plan import Plan, Surroundings, lasts, plan, worse
+from vdscheck.plan import Plan, StatedBy, Surroundings, lasts, plan, worse
 from vdscheck.supposed import Supposed
 from vdscheck.target import Host
 from vdscheck.transaction import (
@@ -53,6 +53,7 @@ class Bench:
     measure: Callable[[Host, Iterable[ProbeEntry]], Outcome]
     stopped: Callable[[], bool]
     say: Callable[[str], None]
+    stated_by: StatedBy = lambda _check_id, _source: ()
     ask: Callable[[FixRecord], bool | None] = lambda _record: None
     """Shows a plan and asks; None where there is nobody to ask."""
 
@@ -125,7 +126,7 @@ def _plan(bench: Bench, found: Measurements) -> tuple[Plan, bytes | None]:
     except FixError:
         file = None  # said when it comes to writing it
     content = None if file is None else file.content
-    here = Surroundings(found, content, image=bench.desk.kernel is None)
+    here = Surroundings(found, content, image=bench.desk.kernel is None, stated_by=bench.stated_by)
     return plan(bench.judge, here, lambda text: _foreseen(bench, text)), content
 
 

@@ -28,7 +28,7 @@ from vdscheck.model import (
 )
 from vdscheck.plugin import Limits
 from vdscheck.ruleset import Ruleset, matches
-from vdscheck.threshold import Conflict, absent_judgement, authority
+from vdscheck.threshold import Conflict, absent_judgement
 
 CHECK_LIMIT_S = 5.0
 PROVISIONAL_BELOW = 0.6
@@ -42,8 +42,8 @@ class Proposal:
 
     finding: str
     """The name of the finding."""
-    authority: str
-    """Who says that it should be so."""
+    source: str
+    """Where its limit is from, as the profile says; empty where there is none."""
     fix: SetSysctl
 
 
@@ -245,7 +245,7 @@ def _fix_note(fix: SetSysctl | ByHand | None) -> FixNote | None:
 def _proposal(finding: Finding, judgement: Judgement) -> Iterator[Proposal]:
     """What is accepted (waived) is not mended either."""
     if isinstance(judgement.fix, SetSysctl) and finding.verdict in (Verdict.WARN, Verdict.FAIL):
-        source = "" if finding.expected is None else authority(finding.expected["source"])
+        source = "" if finding.expected is None else finding.expected["source"]
         yield Proposal(finding.name, source, judgement.fix)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import TypeVar
 
 from vdscheck import drop_in
@@ -29,6 +29,7 @@ from vdscheck.model import (
     Verdict,
     frozen,
 )
+from vdscheck.threshold import authority
 
 T = TypeVar("T")
 
@@ -45,6 +46,8 @@ SHOWN_LIMIT = 8
 _KEY = r"[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)+"
 
 Judge = Callable[[Measurements], Judged]
+StatedBy = Callable[[str, str], tuple[str, ...]]
+"""The profiles that have a limit of a check from a source."""
 Foresee = Callable[[bytes], BootTruth | None]
 """What the next boot would be if our file had that content; None where that could not be worked out."""
 
@@ -75,6 +78,7 @@ class Surroundings:
     """What our file holds now."""
     image: bool
     """Whether there is no running kernel to set."""
+    stated_by: StatedBy = field(default=lambda _check_id, _source: ())
 
     def of(self, kind: type[T]) -> T | None:
         """The measurement of a type; None where it is absent."""
@@ -279,7 +283,7 @@ class _Work:
 
     def _change(self, key: str, settings: Mapping[str, str]) -> FixChange:
         proposal = self._wanted[key]
-        askers = dict.fromkeys(_asker(each) for each in self._askers[key])
+        askers = dict.fromkeys(self._asker(each) for each in self._askers[key])
         return FixChange(
             key=key,
             file=DROP_IN if key in settings else None,
@@ -291,6 +295,15 @@ class _Work:
             why=", ".join(askers),
             may_restart=self._held_back(key),
         )
+
+    def _asker(self, proposal: Proposal) -> str:
+        """The check that asks for a value, with who says so: `sysctl.somaxconn (web: origin)`."""
+        check_id = proposal.finding.partition("[")[0]
+        if not proposal.source:
+            return check_id
+        profiles = ", ".join(self._here.stated_by(check_id, proposal.source))
+        said = f"{profiles}: {authority(proposal.source)}" if profiles else authority(proposal.source)
+        return f"{check_id} ({said})"
 
     def _held_back(self, key: str) -> tuple[str, ...]:
         """Services whose sockets got the old limit: they may have asked for more, and keep it until a restart."""
@@ -307,11 +320,6 @@ class _Work:
             for finding in self._before.findings
             if finding.reason is Reason.CONFLICT and finding.area == "sysctl"
         ]
-
-
-def _asker(proposal: Proposal) -> str:
-    name = proposal.finding.partition("[")[0]
-    return f"{name} ({proposal.authority})" if proposal.authority else name
 
 
 def supposed(here: Surroundings, wanted: Mapping[str, str], boot: BootTruth | None) -> Measurements:
