@@ -20,11 +20,11 @@ PYTHONS: dict[Suite, str] = {suite: version for version, suite in product.PYTHON
 GUEST = Path(__file__).parent / "lab/fix_guest.py"
 DROP_IN = "/etc/sysctl.d/90-vdscheck.conf"
 SELECTED = "--passive --only 'sysctl.*'"
-FIX = f"python3 -m vdscheck --fix --yes --json {SELECTED}"
-REPORT = f"python3 -m vdscheck --json {SELECTED}"
+FIX = f"python3 -m vdscheck --fix --yes --json {SELECTED} 2>>out/stderr"
+REPORT = f"python3 -m vdscheck --json {SELECTED} 2>>out/stderr"
 UNDO = "python3 -m vdscheck undo"
 STATE = "python3 fix_guest.py state"
-STOP = f"python3 fix_guest.py stop %s --fix --yes -q {SELECTED}"
+STOP = f"python3 fix_guest.py stop %s --fix --yes -q {SELECTED} 2>>out/stderr"
 FOREIGN = "net.core.somaxconn = 128"
 """Somebody's line, in a file that is read before ours."""
 PREPARED = (
@@ -156,8 +156,9 @@ def _all_whole(booted: Sequence[Boot], cuts: Sequence[str]) -> None:
     for number, (cut, after) in enumerate(zip(cuts, booted[1:], strict=True)):
         found = states(after)
         woken, recovered = found["woken"], found["recovered"]
-        assert set(codes(after)) == {0}, (cut, after.console[-1500:])
-        if "forward" in found:
+        forward = number % 2 == 0
+        assert codes(after) == [0] * (2 if forward else 1), (cut, after.console[-1500:])
+        if forward:
             new = found["forward"]
             assert new["values"] != old["values"], cut
         ours = woken["files"].get(DROP_IN)

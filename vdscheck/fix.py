@@ -11,8 +11,8 @@ from vdscheck.journal import Entry, Journal
 from vdscheck.judge import Judged
 from vdscheck.measure import Outcome
 from vdscheck.measurements import BootTruth
-from vdscheck.model import DROP_IN, FixRecord, LeftAlone, Measurements, Taken, frozen
-from vdscheck.plan import Plan, StatedBy, Surroundings, lasts, plan, worse
+from vdscheck.model import DROP_IN, FixChange, FixRecord, LeftAlone, Measurements, Taken, frozen
+from vdscheck.plan import Plan, StatedBy, Surroundings, lasts, plan, same, worse
 from vdscheck.supposed import Supposed
 from vdscheck.target import Host
 from vdscheck.transaction import (
@@ -267,10 +267,12 @@ def _done(record: FixRecord, entry: Entry, measurements: Measurements, bench: Be
 
 
 def _given_back(record: FixRecord, error: GivenBackError, bench: Bench) -> FixRecord:
-    left = {each.key: each for each in error.left}
-    changes = tuple(
-        replace(each, after=bench.desk.now(each.key), outcome="left" if each.key in left else "given-back")
-        for each in record.changes
-    )
+    changes = tuple(_as_it_is(each, bench.desk.now(each.key), error.left) for each in record.changes)
     said: tuple[LeftAlone, ...] = (*record.left_alone, *error.left)
     return replace(record, id=error.entry.id, outcome="given-back", detail=str(error), changes=changes, left_alone=said)
+
+
+def _as_it_is(change: FixChange, now: str | None, left: Iterable[LeftAlone]) -> FixChange:
+    back = change.before is None or same(now, change.before)
+    named = any(each.key == change.key for each in left)
+    return replace(change, after=now, outcome="given-back" if back and not named else "left")

@@ -45,9 +45,11 @@ def _head(canvas: Canvas, record: FixRecord) -> None:
         "declined": f"{counted}; nothing was changed",
         "refused": "nothing was changed",
         "nothing-to-do": "nothing to do" + (f", {parts[1]}" if record.left_alone else ""),
-        "given-back": "all that was changed has been given back",
+        "given-back": "it did not hold: what was changed has been given back",
         "applied": counted,
     }[record.outcome]
+    if record.outcome == "given-back" and any(each.outcome == "left" for each in record.changes):
+        said = "it did not hold, and not all of it is as it was"
     bad = record.outcome in ("refused", "given-back")
     canvas.prose([("FIX", "bold red" if bad else "bold"), (f"  {said}", "")], indent=0)
     if record.detail:

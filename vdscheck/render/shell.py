@@ -1,6 +1,7 @@
 """The plan of `--fix` as a POSIX shell script, for whoever wants to read it first or to run it elsewhere."""
 
 import shlex
+from collections.abc import Sequence
 
 from vdscheck.model import DROP_IN, Finding, FixChange, Report
 from vdscheck.render.safe import harmless, whole
@@ -34,16 +35,22 @@ def script(report: Report) -> bytes:
     else:
         for each in record.left_alone:
             lines += _comments(f"left alone: {each.key}: {each.why}")
-        lines += _commands(record.changes) if record.changes else _comments("Nothing to do.")
+        changes = [each for each in record.changes if _is_plain(each)]
+        lines += _commands(changes) if changes else _comments("Nothing to do.")
     lines += _by_hand(report.findings)
     return ("\n".join(lines) + "\n").encode("utf-8")
+
+
+def _is_plain(change: FixChange) -> bool:
+    """Whether the values are what they seem to be: only those become commands."""
+    return all(whole(text, COMMAND_LIMIT) for text in (change.key, change.wanted, change.before or ""))
 
 
 def _comments(text: str) -> list[str]:
     return [f"# {harmless(text, COMMENT_LIMIT)}"]
 
 
-def _commands(changes: tuple[FixChange, ...]) -> list[str]:
+def _commands(changes: Sequence[FixChange]) -> list[str]:
     lines = ["set -eu", "umask 022", ""]
     now = [each for each in changes if each.before is not None and each.before.split() != each.wanted.split()]
     if now:
