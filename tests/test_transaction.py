@@ -107,6 +107,17 @@ def test_a_key_that_may_not_be_written_gives_all_back(machine: Machine) -> None:
     assert state(machine) == before
 
 
+def test_a_bug_gives_all_back_and_stays_a_bug(machine: Machine) -> None:
+    def stumble(_value: str) -> str | None:
+        raise ZeroDivisionError
+
+    before = state(machine)
+    with pytest.raises(ZeroDivisionError):
+        machine.fix(**odd(machine, REUSE, stumble))
+    assert state(machine) == before
+    assert machine.states() == ["given-back"]
+
+
 def test_a_key_that_vanishes_while_it_is_set_gives_the_others_back(machine: Machine) -> None:
     def vanish(_value: str) -> str | None:
         machine.path(REUSE).unlink()

@@ -207,7 +207,8 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
         target = report.target_note(measurements, safe_text(host.root))
         return _report(settings, catalogue, rules, note, target, measurements, warnings)
 
-    entries = _probes(catalogue, rules, FIX_PROBES if settings.plans else ())
+    plans = settings.plans and instrument is None
+    entries = _probes(catalogue, rules, FIX_PROBES if plans else ())
 
     def measured(where: Host, wanted: Iterable[ProbeEntry]) -> measure.Outcome:
         observer = progress(sys.stderr) if instrument is None else _watching(settings, made)
@@ -225,7 +226,7 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
 
     warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
     mend = None
-    if settings.plans:
+    if plans:
         from vdscheck.fix import Bench, Terms, desk
         from vdscheck.mending import Mender
 

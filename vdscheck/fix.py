@@ -21,8 +21,8 @@ from vdscheck.transaction import (
     GivenBackError,
     Kernel,
     apply,
+    giving_back,
     recover,
-    reverted,
     verified,
 )
 
@@ -198,15 +198,13 @@ def _applied(made: Plan, record: FixRecord, content: bytes | None, bench: Bench,
 
 def _kept(entry: Entry, journal: Journal, bench: Bench, found: Measurements) -> Outcome:
     """Measure and judge again; keep the change where it holds. Raises GivenBackError where it does not."""
-    try:
+    with giving_back(entry, bench.desk, journal):
         outcome = _again(bench, found)
         wrong = _wrong(entry, bench, found, outcome)
-        if not wrong:
-            journal.advance(entry, "held")
-            return outcome
-    except BaseException as error:
-        raise reverted(str(error) or type(error).__name__, entry, bench.desk, journal) from error
-    raise reverted("; ".join(wrong), entry, bench.desk, journal)
+        if wrong:
+            raise FixError("; ".join(wrong))
+        journal.advance(entry, "held")
+    return outcome
 
 
 def _wrong(entry: Entry, bench: Bench, found: Measurements, outcome: Outcome) -> list[str]:

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from vdscheck import drop_in
@@ -120,11 +121,21 @@ def apply(plan: Plan, desk: Desk, journal: Journal, content: bytes | None, stopp
     entry = journal.begin(
         lambda name, number: _entry(plan, desk, before, name, number), time.strftime("%Y%m%d", time.gmtime())
     )
-    try:
+    with giving_back(entry, desk, journal):
         _carry_out(entry, desk, stopped)
-    except BaseException as error:
-        raise reverted(str(error) or type(error).__name__, entry, desk, journal) from error
     return entry
+
+
+@contextmanager
+def giving_back(entry: Entry, desk: Desk, journal: Journal) -> Iterator[None]:
+    """What fails in here gives everything back: as a GivenBackError, or as the bug that it is."""
+    try:
+        yield
+    except FixError as error:
+        raise _reverted(str(error), entry, desk, journal) from error
+    except BaseException:
+        _reverted("a bug", entry, desk, journal)
+        raise
 
 
 def _carry_out(entry: Entry, desk: Desk, stopped: Callable[[], bool]) -> None:
@@ -138,7 +149,7 @@ def _carry_out(entry: Entry, desk: Desk, stopped: Callable[[], bool]) -> None:
         _look(stopped)
 
 
-def reverted(why: str, entry: Entry, desk: Desk, journal: Journal) -> FixError:
+def _reverted(why: str, entry: Entry, desk: Desk, journal: Journal) -> FixError:
     """Give back all that was changed; the error to raise."""
     try:
         left = give_back(entry, desk, journal, "given-back")
