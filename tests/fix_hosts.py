@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests import boot_hosts
+from tests import boot_hosts, host_trees
 from vdscheck import ruleset
 from vdscheck.catalogue import Catalogue, ProbeEntry, load
 from vdscheck.fix import Bench, Result, Terms, carried_out
@@ -102,15 +102,19 @@ def taken(value: Any) -> Taken:
 
 
 class Machine:
-    """A Debian 12 of a few files."""
+    """A Debian 12 of a few files, with a kernel of its own: a made-up one, or one that was captured."""
 
-    def __init__(self, root: Path, *profiles: str, ours: bool = True) -> None:
+    def __init__(self, root: Path, *profiles: str, ours: bool = True, captured: str | None = None) -> None:
         self.root, self.profiles, self.ours = root, profiles or ("web",), ours
-        boot_hosts.host(root)
         self.settings = root / "proc/sys"
-        for key, value in DEFAULTS.items():
-            self.write(key, value)
-        self.write("kernel.osrelease", "6.1.0-40-amd64")
+        if captured is not None:
+            host_trees.unpack(host_trees.all_hosts()[captured], root)
+        boot_hosts.host(root)
+        if captured is None:
+            for key, value in DEFAULTS.items():
+                self.write(key, value)
+            self.write("kernel.osrelease", "6.1.0-40-amd64")
+        self.defaults = {key: self.read(key) for key in DEFAULTS if self.path(key).exists()}
         self.agents = NodeAgents(is_node=False, evidence=())
         self.new_boot_id()
 
@@ -128,7 +132,7 @@ class Machine:
 
     @property
     def values(self) -> dict[str, str]:
-        return {key: self.read(key) for key in DEFAULTS if self.path(key).exists()}
+        return {key: self.read(key) for key in self.defaults if self.path(key).exists()}
 
     def new_boot_id(self) -> None:
         (self.settings / "kernel/random").mkdir(parents=True, exist_ok=True)
@@ -137,7 +141,7 @@ class Machine:
     def reboot(self) -> None:
         """The kernel begins with its defaults, and the init applies what is on disk."""
         truth = self.boot_truth()
-        for key, value in DEFAULTS.items():
+        for key, value in self.defaults.items():
             if self.path(key).exists():
                 found = truth.keys[key].value
                 self.write(key, value if found is None else found)
@@ -297,7 +301,7 @@ def scatter(machine: Machine, seed: int) -> None:
                     lines.append(f"{chosen.choice(GLOBS)} = {chosen.choice('012')}\n")
                 machine.file(f"etc/sysctl.d/{name}", "# by hand\n" + "".join(lines))
     if chosen.random() < 0.1:
-        machine.path("net.netfilter.nf_conntrack_max").unlink()
+        machine.path("net.netfilter.nf_conntrack_max").unlink(missing_ok=True)
 
 
 def mentioned_later(machine: Machine) -> str:

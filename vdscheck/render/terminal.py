@@ -360,6 +360,10 @@ def _footer(canvas: Canvas, report: Report, *, verbose: bool) -> None:
     hints = [f"ruleset {report.ruleset.id}", "vdscheck explain CHECK says why"]
     if not verbose:
         hints.insert(1, "-v lists all")
+    wrong = (finding for finding in report.findings if finding.verdict in (Verdict.WARN, Verdict.FAIL))
+    mendable = sum(finding.fix is not None and finding.fix.safe for finding in wrong)
+    if mendable and report.fix is None:
+        hints.append(f"vdscheck --fix can mend {mendable} of these")
     canvas.flow([(harmless(hint), "dim")] for hint in hints)
 
 
