@@ -14,13 +14,14 @@ from vdscheck.catalogue import ProbeEntry
 from vdscheck.files import FixError
 from vdscheck.journal import FOLDER, Journal, unfinished
 from vdscheck.measure import Outcome
-from vdscheck.model import DROP_IN, FixRecord
+from vdscheck.model import DROP_IN, FixRecord, Reason, Taken, unmeasured
 from vdscheck.supposed import Supposed
 from vdscheck.target import Host
 from vdscheck.transaction import Desk, Kernel, recover
 
 REUSE, SOMAXCONN, IDLE = "net.ipv4.tcp_tw_reuse", "net.core.somaxconn", "net.ipv4.tcp_slow_start_after_idle"
 FILTER = "net.ipv4.conf.all.rp_filter"
+LATE = Taken("2026-11-25T00:00:00Z", 5.0, "made up", None, unmeasured(Reason.TIMEOUT, "too late"))
 OURS = DROP_IN.lstrip("/")
 ENTRIES = FOLDER.lstrip("/")
 
@@ -248,6 +249,41 @@ def test_a_finding_that_gets_worse_gives_all_back(machine: Machine) -> None:
 
 def test_what_is_worse_only_once_does_not_count(machine: Machine) -> None:
     assert machine.fix(measure=spoiling(machine, [1])).outcome == "applied"
+
+
+def forgetful(
+    machine: Machine, lost: Iterable[int], *, supposed: bool
+) -> Callable[[Host, Iterable[ProbeEntry]], Outcome]:
+    """Measures as the machine does, but some of the looks at the next boot come to nothing."""
+    chosen, seen = set(lost), [0]
+
+    def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
+        outcome = machine.measure(host, entries)
+        if isinstance(host, Supposed) is supposed:
+            seen[0] += 1
+            if seen[0] in chosen:
+                del outcome.measurements["kernel.boot"]
+                outcome.measurements["kernel.boot"] = LATE
+        return outcome
+
+    return measure
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [([1], "applied"), ([1, 2], "given-back")])
+def test_a_look_at_the_next_boot_that_comes_too_late_is_taken_again(
+    machine: Machine, lost: list[int], outcome: str
+) -> None:
+    before = state(machine)
+    assert machine.fix(measure=forgetful(machine, lost, supposed=False)).outcome == outcome
+    assert (state(machine) == before) is (outcome == "given-back")
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [([1], "applied"), ([1, 2], "nothing-to-do")])
+def test_what_cannot_be_foreseen_is_not_planned(machine: Machine, lost: list[int], outcome: str) -> None:
+    record = machine.fix(measure=forgetful(machine, lost, supposed=True))
+    assert record.outcome == outcome
+    if outcome != "applied":
+        assert {each.why for each in record.left_alone} == {"what it will be after the next boot is not known"}
 
 
 def test_what_stays_bad_for_another_cause_gives_nothing_back(machine: Machine) -> None:

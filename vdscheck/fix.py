@@ -11,7 +11,7 @@ from vdscheck.journal import Entry, Journal
 from vdscheck.judge import Judged
 from vdscheck.measure import Outcome
 from vdscheck.measurements import BootTruth
-from vdscheck.model import DROP_IN, FixChange, FixRecord, LeftAlone, Measurements, Taken, frozen
+from vdscheck.model import DROP_IN, Finding, FixChange, FixRecord, LeftAlone, Measurements, Taken, frozen
 from vdscheck.plan import Plan, StatedBy, Surroundings, lasts, plan, same, worse
 from vdscheck.supposed import Supposed
 from vdscheck.target import Host
@@ -28,6 +28,8 @@ from vdscheck.transaction import (
 
 BOOT_PROBE = "kernel.boot"
 ATTEMPTS = 3
+LOOKS = 2
+"""How often something is measured before it is taken to be unknown."""
 
 
 @frozen
@@ -134,7 +136,8 @@ def _foreseen(bench: Bench, content: bytes) -> BootTruth | None:
     """What the next boot would be with that content of our file, as the same probe finds it."""
     host = Supposed(bench.host.root, path=DROP_IN, content=content)
     entry = bench.catalogue.probes[BOOT_PROBE]
-    return _boot(bench.measure(host, [entry]).measurements)
+    tries = (_boot(bench.measure(host, [entry]).measurements) for _ in range(LOOKS))
+    return next(filter(None, tries), None)
 
 
 def _boot(measurements: Mapping[str, Taken]) -> BootTruth | None:
@@ -208,25 +211,24 @@ def _kept(entry: Entry, journal: Journal, bench: Bench, found: Measurements) -> 
 
 
 def _wrong(entry: Entry, bench: Bench, found: Measurements, outcome: Outcome) -> list[str]:
-    if bench.stopped():
-        return ["interrupted"]
-    wrong = list(verified(entry, bench.desk))
+    """Why a change does not hold; what is said of more than the values must be so twice."""
+    wrong = [] if bench.stopped() else list(verified(entry, bench.desk))
+    if not wrong and not bench.stopped():
+        before = bench.judge(found).findings
+        wrong, bad = _doubts(entry, bench, before, outcome)
+        if wrong:
+            # Pressure and counters come and go, and a busy machine may not answer in time.
+            outcome.measurements |= bench.measure(bench.host, _of(bad, bench)).measurements
+            wrong, _ = _doubts(entry, bench, before, outcome)
+    return ["interrupted"] if bench.stopped() else wrong
+
+
+def _doubts(entry: Entry, bench: Bench, before: Iterable[Finding], outcome: Outcome) -> tuple[list[str], Sequence[str]]:
+    """What speaks against a change, and the findings among it, by name."""
     boot = _boot(outcome.measurements)
-    for each in entry.settings:
-        why = lasts(each.key, each.wanted, boot)
-        if why is not None:
-            wrong.append(f"{each.key}: {why}")
-    if wrong:
-        return wrong
-    before = bench.judge(found).findings
+    whys = ((each.key, lasts(each.key, each.wanted, boot)) for each in entry.settings)
     bad = worse(before, bench.judge(outcome.measurements).findings)
-    if bad:
-        # Pressure and counters come and go: what is worse has to be so twice.
-        outcome.measurements |= bench.measure(bench.host, _of(bad, bench)).measurements
-        bad = worse(before, bench.judge(outcome.measurements).findings)
-    if bench.stopped():
-        return ["interrupted"]
-    return [f"{name} got worse" for name in bad]
+    return [*(f"{key}: {why}" for key, why in whys if why), *(f"{name} got worse" for name in bad)], bad
 
 
 def _again(bench: Bench, found: Measurements) -> Outcome:
@@ -241,9 +243,9 @@ def _light(entries: Iterable[ProbeEntry]) -> list[ProbeEntry]:
 
 
 def _of(names: Iterable[str], bench: Bench) -> list[ProbeEntry]:
-    """The probes whose measurements these findings rest on."""
+    """The probes whose measurements these findings rest on, and that of the next boot."""
     checks = {name.partition("[")[0] for name in names}
-    wanted = {
+    wanted = {BOOT_PROBE: bench.catalogue.probes[BOOT_PROBE]} | {
         each.probe.id: each
         for check in sorted(checks)
         for each in bench.catalogue.probes_of(bench.catalogue.checks[check])
