@@ -231,6 +231,51 @@ def test_an_undo_that_leaves_something_ends_with_3() -> None:
     assert found[0].splitlines()[-4:] == [*OLD[:3], "net.ipv4.tcp_tw_reuse = 0"]
 
 
+def test_an_undo_of_nothing_is_no_failure(tmp_path: Path) -> None:
+    boot_hosts.host(tmp_path)
+    for words, said in (((), "nothing to undo: there is no journal"), (("--list",), "the journal is empty")):
+        done = vdscheck("undo", "--root", str(tmp_path), *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(said)
+    assert not (tmp_path / "var").exists()
+
+
+def test_an_undo_without_root_says_who_may() -> None:
+    found, said = parts(
+        """
+        fix --yes -q > /dev/null
+        setpriv --reuid 12345 --regid 12345 --clear-groups "$PYTHON" -m vdscheck undo --list; code; echo ----
+        setpriv --reuid 12345 --regid 12345 --clear-groups "$PYTHON" -m vdscheck undo; code; echo ----
+        keys
+        """
+    )
+    assert (found[0].splitlines()[0].split()[1], found[0].splitlines()[-1]) == ("held", "code 0")
+    assert (found[1], said) == ("code 3", "vdscheck: only root may give it back: sudo vdscheck undo\n")
+    assert found[2].splitlines() == NEW
+
+
+def test_a_value_is_given_back_by_hand_with_what_the_journal_says() -> None:
+    found, _ = parts(
+        r"""
+        strace -o /dev/null -e trace=renameat -e inject=renameat:signal=KILL:when=3 \
+          "$PYTHON" -m vdscheck --fix --yes --json --passive --only 'sysctl.*' > /dev/null
+        keys; echo ----
+        cd /var/lib/vdscheck/journal
+        entry=$(ls -t | head -n 1)
+        grep '"state": "begun"' "$entry"; grep '"file_before": null' "$entry"
+        sed -n 's/^ *"key": "\(.*\)",$/\1/p' "$entry" > keys
+        sed -n 's/^ *"before": "\(.*\)",$/\1/p' "$entry" > before
+        paste -d= keys before | while read -r line; do sysctl -q -w "$line"; done; rm keys before
+        rm /etc/sysctl.d/90-vdscheck.conf; rm -f /etc/sysctl.d/.vdscheck-new
+        keys; ls -A /etc/sysctl.d; echo ----
+        vdscheck undo; code
+        """
+    )
+    assert found[0].splitlines() == NEW
+    assert found[1].splitlines() == ['"state": "begun",', ' "file_before": null,', *OLD]
+    assert found[2].splitlines()[-1] == "code 0"
+
+
 def test_yes_without_fix_is_a_wrong_call() -> None:
     done = vdscheck("--yes")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "vdscheck: --yes goes with --fix\n")
