@@ -13,9 +13,10 @@ from vdscheck import __version__, codec, config, judge, measure, output, report,
 from vdscheck.catalogue import Catalogue, CatalogueError, ProbeEntry, load
 from vdscheck.children import now
 from vdscheck.model import Reason, Report, Run, Taken, TargetNote, UnavailableError, frozen
+from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
-from vdscheck.target import Host, absolute, safe_text
+from vdscheck.target import Host, absolute, safe_text, without_secrets
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
@@ -41,7 +42,7 @@ class UsageError(Exception):
     """A call that cannot be followed: exit code 2, one line."""
 
 
-USAGE_ERRORS = (UsageError, CatalogueError, config.ConfigError, ruleset.RulesetError)
+USAGE_ERRORS = (UsageError, CatalogueError, config.ConfigError, ruleset.RulesetError, SubjectError)
 
 
 @frozen
@@ -225,6 +226,11 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
             observer.close()
 
     warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
+    if any(url != without_secrets(url) for url in asked.redis):
+        warnings.append(
+            "the password in the address can be read in the process list while this runs: "
+            "VDSCHECK_REDIS_URL or the configuration keeps it out of there"
+        )
     mend = None
     if plans:
         from vdscheck.fix import Bench, Terms, desk

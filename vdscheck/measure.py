@@ -85,17 +85,19 @@ def measure(
 ) -> Outcome:
     """Run the probes on the host. Never raises for what a probe does, and never waits for one for good.
 
+    Raises SubjectError, before anything is measured, for what cannot be a subject.
+
     When `stopped` turns true, what was measured so far is kept and the rest is `not-run`. What is to
     be done `meanwhile` is done while children measure, unless one of them must run alone.
     """
     outcome = Outcome()
     jobs: list[tuple[Job, ProbeEntry]] = []
     for entry in entries:
-        planned = _planned(entry, host, options)
-        if isinstance(planned, Absent):
-            outcome.measurements[entry.probe.id] = _absence(entry, planned)
-        else:
-            jobs.extend((job, entry) for job in planned)
+        for key, planned in _planned(entry, host, options).items():
+            if isinstance(planned, Absent):
+                outcome.measurements[key] = _absence(entry, planned)
+            else:
+                jobs.append((planned, entry))
     by_key = {job.key: entry for job, entry in jobs}
     if jobs and not stopped():
         running = _spawned(host, [job for job, _ in jobs], options)
@@ -120,27 +122,29 @@ def _absence(entry: ProbeEntry, absent: Absent) -> Taken:
     return Taken(now(), 0.0, entry.probe.method, None, absent)
 
 
-def _planned(entry: ProbeEntry, host: Host, options: Options) -> list[Job] | Absent:
+def _planned(entry: ProbeEntry, host: Host, options: Options) -> dict[str, Job | Absent]:
+    """What there is to do for a probe, by key: a job, or why there is none. Raises SubjectError."""
+    if entry.subject is None:
+        return {entry.probe.id: _job(entry.probe.id, entry, None, host, options)}
+    subjects = entry.subject.chosen(options.settings)
+    if not subjects:
+        return {entry.probe.id: not_applicable(f"nothing is configured for {entry.probe.id}")}
+    keyed = {f"{entry.probe.id}[{name}]": subject for name, subject in subjects.items()}
+    return {key: _job(key, entry, subject, host, options) for key, subject in keyed.items()}
+
+
+def _job(key: str, entry: ProbeEntry, subject: Any, host: Host, options: Options) -> Job | Absent:  # noqa: ANN401
     probe, window_s = entry.probe, 0.0
     if not host.live and (probe.live or probe.sends):
         return unmeasured(Reason.NOT_RUN, f"needs a running host, and {safe_text(host.root)} is a folder")
-    if probe.sends and options.offline:
+    if probe.sends and options.offline and not getattr(subject, "local", False):
         return unmeasured(Reason.NOT_RUN, "--offline lets no packet leave; run without it")
     if probe.window is not None:
         chosen: float | None = getattr(probe.window, f"{options.effort.value}_s")
         if chosen is None:
             return unmeasured(Reason.NOT_RUN, "--passive puts no load on the host; run without it")
         window_s = options.durations_s.get(probe.id, chosen)
-    deadline_s = window_s + probe.deadline_s
-    if entry.subject is None:
-        return [Job(probe.id, probe, entry.provides, None, window_s, deadline_s)]
-    subjects = entry.subject.chosen(options.settings)
-    if not subjects:
-        return not_applicable(f"nothing is configured for {probe.id}")
-    return [
-        Job(f"{probe.id}[{name}]", probe, entry.provides, subject, window_s, deadline_s)
-        for name, subject in subjects.items()
-    ]
+    return Job(key, probe, entry.provides, subject, window_s, window_s + probe.deadline_s)
 
 
 @frozen

@@ -48,6 +48,7 @@ __all__ = [
     "Recorder",
     "SetSysctl",
     "Severity",
+    "SubjectError",
     "UnavailableError",
     "Verdict",
     "Window",
@@ -65,6 +66,11 @@ __all__ = [
     "unmeasured",
     "with_unit",
 ]
+
+
+class SubjectError(ValueError):
+    """What the user named cannot be a subject: one line, without secrets. Nothing is measured then."""
+
 
 Judged = Judgement | Absent | dict[str, Judgement | Absent]
 """What a check may return: one judgement, or one for each of the subjects that it names itself."""

@@ -49,7 +49,7 @@ def without_secrets(text: str) -> str:
 
     A password may hold any character, also an unescaped `@` or `/`: all up to the last `@` is it.
     """
-    text = re.sub(r"(://[^:@/\s]*):.*@", r"\1:***@", text)
+    text = re.sub(r"(://[^:@/\s]*):.*@", r"\1:***@", text, flags=re.DOTALL)
     return re.sub(r"([?&](?:password|passwd|secret|token)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
 
 

@@ -49,6 +49,20 @@ from .machine import (
     SoftNet,
     Swapping,
 )
+from .redis import (
+    CommandTime,
+    RedisClients,
+    RedisDoor,
+    RedisExposure,
+    RedisLatency,
+    RedisMemory,
+    RedisPersistence,
+    RedisProcess,
+    RedisReplica,
+    RedisReplication,
+    RedisServerState,
+    RedisServing,
+)
 from .spin import Cause, Gap, Spin, StealTicks, Throttling, TimeLost
 
 __all__ = [
@@ -57,6 +71,7 @@ __all__ = [
     "BootTruth",
     "Cause",
     "ClockSource",
+    "CommandTime",
     "Conntrack",
     "Cpu",
     "CpuPressure",
@@ -92,6 +107,17 @@ __all__ = [
     "Nics",
     "NodeAgents",
     "Pressure",
+    "RedisClients",
+    "RedisDoor",
+    "RedisExposure",
+    "RedisLatency",
+    "RedisMemory",
+    "RedisPersistence",
+    "RedisProcess",
+    "RedisReplica",
+    "RedisReplication",
+    "RedisServerState",
+    "RedisServing",
     "SoftNet",
     "Spin",
     "StealTicks",

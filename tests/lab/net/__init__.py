@@ -1,0 +1,1 @@
+"""A network on one machine: routers, places and the delays between them."""

@@ -1,0 +1,93 @@
+"""What a Redis server says, as words that can be shown: short, harmless, without secrets, and with what to do."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from vdscheck.plugin import Reason
+from vdscheck.probes.redis_url import RedisServer
+from vdscheck.target import safe_text
+
+SHOWN_LIMIT = 120
+_SHORT_SECRET = 4
+_WORDS_OF_INFO = frozenset(
+    ("cluster", "down", "err", "master", "noeviction", "ok", "online", "redis", "sentinel", "slave", "standalone", "up")
+)
+_WITH_SUBCOMMAND = ("CONFIG", "LATENCY", "SLOWLOG", "CLIENT")
+
+
+def shown(said: bytes | str) -> str:
+    """Words of a server as one short line in which nothing acts on a terminal."""
+    text = safe_text(said)[: 2 * SHOWN_LIMIT]
+    plain = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return plain if len(plain) <= SHOWN_LIMIT else f"{plain[:SHOWN_LIMIT]}..."
+
+
+def hidden(text: str, server: RedisServer) -> str:
+    """Words of a server without our password, which it may well repeat."""
+    if not server.password:
+        return text
+    pattern = re.escape(server.password)
+    return re.sub(pattern if len(server.password) >= _SHORT_SECRET else rf"(?<!\w){pattern}(?!\w)", "***", text)
+
+
+def withheld(answer: Any, server: RedisServer) -> Any:  # noqa: ANN401 - an answer of any shape
+    """An answer without our password. One that is a word of INFO itself, such as `master`, has to stand there."""
+    if isinstance(answer, list):
+        return [withheld(each, server) for each in answer]
+    if not isinstance(answer, bytes) or not server.password or server.password in _WORDS_OF_INFO:
+        return answer
+    if os.fsencode(server.password) not in answer:
+        return answer
+    return hidden(answer.decode("utf-8", "surrogateescape"), server).encode("utf-8", "surrogateescape")
+
+
+def meaning(text: str, words: Sequence[str], server: RedisServer) -> tuple[Reason, str]:
+    """Why a server refuses, and what to do."""
+    how = "in VDSCHECK_REDIS_URL or the configuration, as redis://USER:PASSWORD@HOST"
+    asked = permission(words)[1:].replace("|", " ").upper()
+    known = {
+        "NOAUTH": (Reason.PERMISSION, f"asks for a password: give it {how}"),
+        "WRONGPASS": (Reason.PERMISSION, f"refuses this password of user {server.user}: give the right one {how}"),
+        "NOPERM": (
+            Reason.PERMISSION,
+            f"does not let user {server.user} do {asked}: ACL SETUSER {server.user} {permission(words)}",
+        ),
+        "DENIED": (
+            Reason.PERMISSION,
+            "is in protected mode: without a password it serves its own machine only; run vdscheck there",
+        ),
+        "LOADING": (Reason.UNREACHABLE, "is loading its data and answers when that is done: run vdscheck again then"),
+        "MASTERDOWN": (
+            Reason.UNREACHABLE,
+            "is a replica that has lost its master and gives no stale answers (replica-serve-stale-data no)",
+        ),
+        "BUSY": (Reason.UNREACHABLE, "is blocked by a script: SCRIPT KILL ends one that has not written"),
+    }
+    code = text.partition(" ")[0]
+    if code in known:
+        return known[code]
+    if words[0] == "AUTH" and "invalid password" in text:
+        return known["WRONGPASS"]
+    return _meaning_of_err(text, words, server)
+
+
+def _meaning_of_err(text: str, words: Sequence[str], server: RedisServer) -> tuple[Reason, str]:
+    """The same for errors that are told apart by their words only."""
+    if "max number of clients" in text:
+        return Reason.UNREACHABLE, "refuses connections: its maximum number of clients (maxclients) is reached"
+    if words[0] == "AUTH" and ("without any password" in text or "no password is set" in text):
+        return Reason.PERMISSION, "has no password for this user, though one was given: leave it out"
+    if words[0] == "SELECT":
+        return Reason.ERROR, f"has no database {server.database}"
+    if "unknown command" in text:
+        return Reason.UNSUPPORTED, f"does not know {permission(words)[1:].replace('|', ' ').upper()}"
+    return Reason.ERROR, f"refuses {words[0]}: {text}"
+
+
+def permission(words: Sequence[str]) -> str:
+    """The rule of an ACL that allows a command: `+info`, `+config|get`."""
+    if words[0] in _WITH_SUBCOMMAND and len(words) > 1:
+        return f"+{words[0]}|{words[1]}".lower()
+    return f"+{words[0]}".lower()
