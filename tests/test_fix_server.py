@@ -57,13 +57,13 @@ def begun(*steps: str) -> str:
 
 
 def states(booted: Boot) -> dict[str, dict[str, Any]]:
-    """What the guest said of itself, by label."""
-    found = (json.loads(line) for line in re.findall(r"^STATE (\{.*\})$", booted.console, re.MULTILINE))
+    """What the guest said of itself, by label. A later systemd writes escapes of its own before what a job says."""
+    found = (json.loads(line) for line in re.findall(r"STATE (\{.*\})\s*$", booted.console, re.MULTILINE))
     return {each["label"]: each for each in found}
 
 
 def codes(booted: Boot) -> list[int]:
-    return [int(code) for code in re.findall(r"^CODE ([0-9]+)$", booted.console, re.MULTILINE)]
+    return [int(code) for code in re.findall(r"CODE ([0-9]+)\s*$", booted.console, re.MULTILINE)]
 
 
 def known(state: dict[str, Any]) -> tuple[Any, Any]:
