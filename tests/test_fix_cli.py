@@ -89,6 +89,7 @@ def test_a_fix_a_second_one_and_an_undo(tmp_path: Path) -> None:
 def test_a_plan_changes_nothing_and_its_script_does_the_same(tmp_path: Path) -> None:
     found, said = parts(
         """
+        printf 'vm.swappiness = 60' > /etc/sysctl.d/90-vdscheck.conf
         vdscheck --dry-run --passive --only 'sysctl.*' -o sh=plan.sh; code >&2; echo ----
         keys; ls /etc/sysctl.d /var/lib/vdscheck; echo ----
         cat plan.sh; echo ----
@@ -103,11 +104,12 @@ def test_a_plan_changes_nothing_and_its_script_does_the_same(tmp_path: Path) -> 
     assert "net.ipv4.tcp_tw_reuse               2    2           1" in shown
     assert "writes /etc/sysctl.d/90-vdscheck.conf" in shown
     assert found[1].splitlines()[:4] == OLD
-    assert found[1].endswith("/etc/sysctl.d:\n\n/var/lib/vdscheck:")
+    assert found[1].endswith("/etc/sysctl.d:\n90-vdscheck.conf\n\n/var/lib/vdscheck:")
     assert found[2].startswith("#!/bin/sh\n")
     assert (found[3], found[6]) == ("code 0", "code 0")
     assert found[4].splitlines()[:4] == NEW
-    assert found[4].splitlines()[4:] == [line for line in NEW if "somaxconn" not in line] + ["90-vdscheck.conf"]
+    kept = ["vm.swappiness = 60"] + [line for line in NEW if "somaxconn" not in line]
+    assert found[4].splitlines()[4:] == [*kept, "90-vdscheck.conf"]
     assert valid(found[5])["fix"]["outcome"] == "nothing-to-do"
     assert said == "code 0\n"
 

@@ -62,7 +62,8 @@ def _commands(changes: Sequence[FixChange]) -> list[str]:
     if kept:
         lines += ["", *_KEEP.splitlines(), f"file={DROP_IN}"]
         patterns = " ".join(f"-e {shlex.quote(_pattern(each.key))}" for each in kept)
-        lines.append(f'if [ -e "$file" ]; then sed {patterns} "$file"; fi >"$new"')
+        # The last line that is there may lack its newline.
+        lines.append(f'if [ -e "$file" ]; then sed {patterns} "$file"; echo; fi >"$new"')
         lines.append("cat >>\"$new\" <<'end'")
         lines += [f"{each.key} = {each.wanted}" for each in kept]
         lines += ["end", 'sync; mv "$new" "$file"; sync']
