@@ -1,5 +1,7 @@
 """Whether the kernel settings that are judged outlive a reboot."""
 
+from dataclasses import replace
+
 from vdscheck.measurements import BootTruth, KernelOwner, KeyAtBoot, LateWriter, Sysctls
 from vdscheck.plugin import (
     Absent,
@@ -188,6 +190,8 @@ def _lasting(found: _Difference, boot: BootTruth) -> SetSysctl | ByHand | None:
     key = found.rule.key
     value = best(found.rule, found.limit, found.now, found.after)
     fix = proposal(key, value, found.now)
+    if isinstance(fix, SetSysctl) and fields(fix.value) == fields(found.after):
+        return replace(fix, at_boot=False)
     if found.writer is not None and value is not None:
         return ByHand(f"let {found.writer.name} set {key} = {value} ({found.writer.file}): it comes after sysctl.d")
     if boot.init == "none" and value is not None:
@@ -195,8 +199,6 @@ def _lasting(found: _Difference, boot: BootTruth) -> SetSysctl | ByHand | None:
         return ByHand(f"let whatever starts this machine set {key} = {value}; {why}")
     if not isinstance(fix, SetSysctl) or not _comes_later(found.at_boot):
         return fix
-    if fields(fix.value) == fields(found.after):
-        return ByHand(f"load what {found.where} says", fix.commands[:1], fix.undo[:1])
     return ByHand(f"let {found.where} say {key} = {fix.value}: that file is read after {DROP_IN_NAME} and overrides it")
 
 

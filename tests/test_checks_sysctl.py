@@ -668,7 +668,7 @@ def lasting(bench: Bench, key: str, now: str, later: KeyAtBoot | str, *writers: 
             at_boot("4096"),
             WARN,
             "on disk, not loaded (/etc/sysctl.d/50-x.conf:3)",
-            SetSysctl(SOMAXCONN, "4096", "128"),
+            SetSysctl(SOMAXCONN, "4096", "128", at_boot=False),
         ),
         (
             "4096",
@@ -690,7 +690,7 @@ def lasting(bench: Bench, key: str, now: str, later: KeyAtBoot | str, *writers: 
             at_boot("4096"),
             WARN,
             "2048 now and 4096 after the next boot",
-            SetSysctl(SOMAXCONN, "4096", "2048"),
+            SetSysctl(SOMAXCONN, "4096", "2048", at_boot=False),
         ),
     ],
 )
@@ -715,11 +715,10 @@ def test_a_file_that_is_read_after_ours_has_to_be_edited_by_hand(bench: Bench, f
 def test_what_a_later_file_says_rightly_only_has_to_be_loaded(bench: Bench) -> None:
     found = lasting(bench, SOMAXCONN, "128", at_boot("4096", "/etc/sysctl.d/99-x.conf:7"))
     assert found.verdict is WARN
-    assert found.fix == ByHand(
-        "load what /etc/sysctl.d/99-x.conf:7 says",
-        ("sysctl -w net.core.somaxconn=4096",),
-        ("sysctl -w net.core.somaxconn=128",),
-    )
+    assert found.fix == SetSysctl(SOMAXCONN, "4096", "128", at_boot=False)
+    assert found.fix.summary == "set net.core.somaxconn to 4096, now, as the next boot will"
+    assert found.fix.commands == ("sysctl -w net.core.somaxconn=4096",)
+    assert found.fix.undo == ("sysctl -w net.core.somaxconn=128",)
 
 
 def test_where_nothing_applies_sysctl_d_a_file_of_ours_is_not_offered(bench: Bench) -> None:
@@ -757,7 +756,9 @@ def test_what_a_late_writer_sets_is_what_comes_after_the_boot(
     found = lasting(bench, SOMAXCONN, now, at_boot(later), replace(TUNED, name="rc.local"), writer)
     assert (found.verdict, found.confidence) == (verdict, Confidence.HIGH)
     assert "tuned sets it after" in found.summary
-    if wanted is not None:
+    if wanted == sets:
+        assert found.fix == SetSysctl(SOMAXCONN, sets, now, at_boot=False)
+    elif wanted is not None:
         assert isinstance(found.fix, ByHand)
         assert f"let tuned set {SOMAXCONN} = {wanted} (/etc/tuned/x/tuned.conf)" in found.fix.summary
 

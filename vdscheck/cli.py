@@ -13,9 +13,11 @@ import typer
 from vdscheck import __version__
 from vdscheck.options import (
     ConfigFile,
+    DryRun,
     Duration,
     FailOn,
     FailOnOption,
+    Fix,
     Format,
     Interval,
     Ipv4,
@@ -38,6 +40,7 @@ from vdscheck.options import (
     TcpPort,
     UdpOnly,
     Verbose,
+    Yes,
     checks,
 )
 
@@ -51,7 +54,7 @@ app = typer.Typer(
     "Without a command, `run` is meant: vdscheck --json is vdscheck run --json.",
 )
 
-COMMANDS = ("run", "disk", "jitter", "redis", "path", "judge", "list", "explain", "profiles", "schema")
+COMMANDS = ("run", "undo", "disk", "jitter", "redis", "path", "judge", "list", "explain", "profiles", "schema")
 _OF_THE_PROGRAM = ("--help", "-h", "--version", "--install-completion", "--show-completion")
 
 _received: Sequence[int] = ()
@@ -114,6 +117,9 @@ def run(
             metavar="NAME=HOST",
         ),
     ] = None,
+    fix: Fix = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     quiet: Quiet = None,
     verbose: Verbose = None,
     no_color: NoColor = None,
@@ -141,6 +147,9 @@ def run(
         disk=disk or (),
         redis=redis or (),
         path=path or (),
+        fix=fix,
+        dry_run=dry_run,
+        yes=yes,
         quiet=quiet,
         verbose=verbose,
         no_color=no_color,
@@ -299,6 +308,17 @@ def judge(
         command=_command(),
     )
     return commands.judge_saved(asked, report, _received)
+
+
+@app.command()
+def undo(
+    list: Annotated[bool, typer.Option("--list", help="Show the journal, and change nothing.")] = False,  # noqa: A002
+    root: Annotated[str | None, typer.Option("--root", help="A mounted host or image here.", metavar="DIR")] = None,
+) -> int:
+    """Give back what the latest fix replaced; again for the one before it."""
+    from vdscheck import commands
+
+    return commands.undo(root, listing=list)
 
 
 @app.command(name="list")

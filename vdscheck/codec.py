@@ -41,6 +41,11 @@ def encode_report(report: Report) -> bytes:
     return msgspec.json.encode(report) + b"\n"
 
 
+def indented(value: object) -> bytes:
+    """Any of our values as JSON that people can read, which ends in a newline."""
+    return msgspec.json.format(encode(value), indent=1) + b"\n"
+
+
 def decode(data: bytes, kind: type[T]) -> T:
     """A value of that type. Raises CodecError."""
     try:

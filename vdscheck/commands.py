@@ -4,7 +4,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from enum import IntEnum
 from typing import Any
@@ -20,6 +20,9 @@ from vdscheck.target import Host, absolute, safe_text, without_secrets
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
+FIX_PROBES = ("kernel.boot", "kernel.listeners", "kernel.node-agents", "kernel.owner", "kernel.sysctls")
+"""What a plan is made from, whatever checks were selected."""
+JOURNAL = "/var/lib/vdscheck/journal"
 SAVED_LIMIT_BYTES = 256 << 20
 INTERRUPTED_EVERY_S = 0.1
 """How often a wait for standard input looks whether it was interrupted."""
@@ -65,6 +68,9 @@ class Asked:
     """How `vdscheck path` measures: the fields of probes.path.places.How."""
     plain: bool = False
     duration_s: float | None = None
+    fix: bool = False
+    dry_run: bool = False
+    yes: bool = False
     quiet: bool | None = None
     verbose: bool | None = None
     no_color: bool | None = None
@@ -96,6 +102,16 @@ class Settings:
     file: str | None
     values: Mapping[str, Any]
     outputs: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def plans(self) -> bool:
+        """Whether a plan of fixes is wanted."""
+        return self.asked.fix or self.asked.dry_run or any(name == "sh" for name, _ in self.outputs)
+
+    @property
+    def fixes(self) -> bool:
+        """Whether it may be carried out."""
+        return self.asked.fix and not self.asked.dry_run
 
     def first(self, name: str, said: Any, otherwise: Any = None) -> Any:  # noqa: ANN401
         """What the command line said, or the configuration, or else the default."""
@@ -185,6 +201,9 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
     if instrument is not None:
         asked = replace(asked, only=instrument.checks, effort="quick")
     settings = settle(asked)
+    if asked.yes and not asked.fix:
+        message = "--yes goes with --fix"
+        raise UsageError(message)
     host = _host(asked.root)
     catalogue = load()
     profiles = list(settings.first("profile", asked.profile, ("web",)))
@@ -197,26 +216,73 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
         target = report.target_note(measurements, safe_text(host.root))
         return _report(settings, catalogue, rules, note, target, measurements, warnings)
 
-    observer = progress(sys.stderr) if instrument is None else _watching(settings, made)
-    try:
-        outcome = measure.measure(
-            host,
-            _probes(catalogue, rules),
-            _options(settings, instrument),
-            observer=observer,
-            stopped=lambda: bool(received),
-            meanwhile=lambda: prepare(name for name, _ in settings.outputs),
-        )
-    finally:
-        observer.close()
+    plans = settings.plans and instrument is None
+    entries = _probes(catalogue, rules, FIX_PROBES if plans else ())
+
+    def measured(where: Host, wanted: Iterable[ProbeEntry]) -> measure.Outcome:
+        observer = progress(sys.stderr) if instrument is None else _watching(settings, made)
+        try:
+            return measure.measure(
+                where,
+                wanted,
+                _options(settings, instrument),
+                observer=observer,
+                stopped=lambda: bool(received),
+                meanwhile=lambda: prepare(name for name, _ in settings.outputs),
+            )
+        finally:
+            observer.close()
+
     warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
     if any(url != without_secrets(url) for url in asked.redis):
         warnings.append(
             "the password in the address can be read in the process list while this runs: "
             "VDSCHECK_REDIS_URL or the configuration keeps it out of there"
         )
-    found = made(outcome.measurements, [*warnings, *outcome.warnings], complete=outcome.complete)
+    mend = None
+    if plans:
+        from vdscheck.fix import Bench, Terms, desk
+        from vdscheck.mending import Mender
+
+        bench = Bench(
+            host=host,
+            catalogue=catalogue,
+            entries=entries,
+            desk=desk(host, __version__),
+            judge=lambda measurements: judge.judge(catalogue, rules, measurements, started_at[:10]),
+            measure=measured,
+            stopped=lambda: bool(received),
+            say=say,
+            stated_by=lambda check_id, source: ruleset.stated_by(profiles, catalogue, check_id, source),
+        )
+        terms = Terms(asked.yes, not settings.fixes, asked.command)
+        shows_first = settings.outputs[0][0] == "text" and not asked.yes
+        mend = Mender(bench, terms, settings.terminal, shows_first)
+        warnings += mend.recovered()
+    outcome = measured(host, entries)
+    warnings += [*outcome.warnings, *_unfinished(host)]
+    found = made(outcome.measurements, warnings, complete=outcome.complete)
+    if mend is not None and outcome.complete:
+        found = mend.mended(found, lambda measurements, said: made(measurements, said, complete=not received))
     return _deliver(found, settings, received, instrument, failed=outcome.failed)
+
+
+def _unfinished(host: Host) -> list[str]:
+    """What is to be said of a fix that was ended in the middle; a host without a journal costs one look."""
+    if not host.is_folder(JOURNAL):
+        return []
+    from vdscheck.journal import unfinished
+
+    said = unfinished(host)
+    return [] if said is None else [said]
+
+
+def undo(root: str | None, *, listing: bool) -> int:
+    """Give back what the latest fix replaced, or list the journal."""
+    from vdscheck import undo as undoing
+
+    host = _host(root)
+    return undoing.listed(host) if listing else undoing.undone(host, __version__)
 
 
 def _options(settings: Settings, instrument: Instrument | None) -> measure.Options:
@@ -308,8 +374,9 @@ def _host(root: str | None) -> Host:
     return Host(os.path.realpath(root))
 
 
-def _probes(catalogue: Catalogue, rules: ruleset.Ruleset) -> list[ProbeEntry]:
-    wanted = {name: catalogue.probes[name] for name in HEADER_PROBES if name in catalogue.probes}
+def _probes(catalogue: Catalogue, rules: ruleset.Ruleset, more: Sequence[str]) -> list[ProbeEntry]:
+    """The probes that the selected checks need, those of the header, and some more."""
+    wanted = {name: catalogue.probes[name] for name in (*HEADER_PROBES, *more) if name in catalogue.probes}
     for entry in rules.selected:
         wanted.update({each.probe.id: each for each in catalogue.probes_of(entry)})
     return [wanted[name] for name in sorted(wanted)]
@@ -368,4 +435,6 @@ def _deliver(
         return 128 + received[0]
     if failed:
         return ExitCode.INTERNAL
+    if made.fix is not None and made.fix.outcome in ("refused", "given-back"):
+        return ExitCode.FIX
     return ExitCode.OK if all(gate.holds for gate in made.gates) else ExitCode.GATE

@@ -1,7 +1,7 @@
 """Judges measurements by a ruleset: pure, so a saved report is judged as a running host is."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -37,24 +37,39 @@ CAPS = {Severity.CRITICAL: 49, Severity.HIGH: 79}
 
 
 @frozen
+class Proposal:
+    """What a finding that is warn or fail asks for, as data."""
+
+    finding: str
+    """The name of the finding."""
+    source: str
+    """Where its limit is from, as the profile says; empty where there is none."""
+    fix: SetSysctl
+
+
+@frozen
 class Judged:
     """The findings, their score, and what the reader should be told beside them."""
 
     findings: tuple[Finding, ...]
     score: Score
     warnings: tuple[str, ...]
+    proposals: tuple[Proposal, ...]
 
 
 def judge(catalogue: Catalogue, ruleset: Ruleset, measurements: Measurements, today: str) -> Judged:
     """Findings and score. `today` (YYYY-MM-DD) decides which waivers still count."""
     findings: list[Finding] = []
+    proposals: list[Proposal] = []
     for entry in ruleset.selected:
         for subject, judgement in _judgements(entry, catalogue, ruleset, measurements):
             if ruleset.includes(entry.check.id, subject):
-                findings.append(_finding(entry, subject, judgement, ruleset, today))
+                finding = _finding(entry, subject, judgement, ruleset, today)
+                findings.append(finding)
+                proposals.extend(_proposal(finding, judgement))
     scored = _with_points(findings)
     warnings = (*_selection_warnings(ruleset, scored), *_waiver_warnings(ruleset, scored, today))
-    return Judged(scored, score(scored), warnings)
+    return Judged(scored, score(scored), warnings, tuple(proposals))
 
 
 def _selection_warnings(ruleset: Ruleset, findings: Iterable[Finding]) -> tuple[str, ...]:
@@ -224,13 +239,14 @@ def _fix_note(fix: SetSysctl | ByHand | None) -> FixNote | None:
         return None
     if isinstance(fix, ByHand):
         return FixNote("by-hand", safe=False, summary=fix.summary, commands=fix.commands, undo=fix.undo)
-    return FixNote(
-        f"sysctl:{fix.key}",
-        safe=True,
-        summary=f"set {fix.key} to {fix.value}, now and at every boot",
-        commands=fix.commands,
-        undo=fix.undo,
-    )
+    return FixNote(f"sysctl:{fix.key}", safe=True, summary=fix.summary, commands=fix.commands, undo=fix.undo)
+
+
+def _proposal(finding: Finding, judgement: Judgement) -> Iterator[Proposal]:
+    """What is accepted (waived) is not mended either."""
+    if isinstance(judgement.fix, SetSysctl) and finding.verdict in (Verdict.WARN, Verdict.FAIL):
+        source = "" if finding.expected is None else finding.expected["source"]
+        yield Proposal(finding.name, source, judgement.fix)
 
 
 # Waivers

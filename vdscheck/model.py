@@ -269,21 +269,28 @@ class SetSysctl:
     value: str
     before: str | None
     """The value that it replaces; None where the key could not be read."""
+    at_boot: bool = True
+    """False where the next boot gives this value already, so that only the running kernel lacks it."""
+
+    @property
+    def summary(self) -> str:
+        """What it does, for people."""
+        when = "now and at every boot" if self.at_boot else "now, as the next boot will"
+        return f"set {self.key} to {self.value}, {when}"
 
     @property
     def commands(self) -> tuple[str, ...]:
         """The same by hand: now, and at every boot."""
-        assignment = shlex.quote(f"{self.key}={self.value}")
+        now = f"sysctl -w {shlex.quote(f'{self.key}={self.value}')}"
         line = shlex.quote(f"{self.key} = {self.value}")
-        return (f"sysctl -w {assignment}", f"echo {line} >> {DROP_IN}")
+        return (now, f"echo {line} >> {DROP_IN}") if self.at_boot else (now,)
 
     @property
     def undo(self) -> tuple[str, ...]:
         """What takes it back by hand."""
         line = shlex.quote(f"\\#^{self.key} = #d")
-        at_boot = f"sed -i {line} {DROP_IN}"
         now = () if self.before is None else (f"sysctl -w {shlex.quote(f'{self.key}={self.before}')}",)
-        return (*now, at_boot)
+        return (*now, f"sed -i {line} {DROP_IN}") if self.at_boot else now
 
 
 @frozen
@@ -458,6 +465,52 @@ class TargetNote:
     """The directory examined instead of the running host."""
 
 
+@frozen
+class FixChange:
+    """One kernel setting that `--fix` sets, or would set."""
+
+    key: str
+    file: str | None
+    """The file that sets it at every boot; None where the next boot gives the wanted value already."""
+    before: str | None
+    """None where no running kernel is examined."""
+    at_boot: str | None
+    """What the next boot gave before the change; None where that is not known."""
+    wanted: str
+    after: str | None
+    """What was read in the end; None where nothing was set."""
+    outcome: Literal["planned", "applied", "given-back", "left"]
+    """`left`: somebody else changed it meanwhile, so it was not given back."""
+    why: str
+    """The findings that want it, and on whose authority."""
+    may_restart: tuple[str, ...]
+    """Services that may profit from a restart, as they keep what they got when they began to listen."""
+
+
+@frozen
+class LeftAlone:
+    """A kernel setting that `--fix` does not set although a finding asks for it."""
+
+    key: str
+    why: str
+
+
+@named
+class FixRecord:
+    """What `--fix` did, or would do."""
+
+    id: str | None
+    """The journal entry; None where nothing was written."""
+    outcome: Literal["applied", "planned", "nothing-to-do", "declined", "refused", "given-back"]
+    detail: str
+    """Why it came so, where that is not plain; else empty."""
+    score_before: int | None
+    score_promised: int | None
+    """The score that the plan leads to if nothing else changes."""
+    changes: tuple[FixChange, ...]
+    left_alone: tuple[LeftAlone, ...]
+
+
 @named
 class Report:
     """Everything that one run found; every output format is a function of it."""
@@ -470,7 +523,7 @@ class Report:
     score: Score
     gates: tuple[Gate, ...]
     findings: tuple[Finding, ...]
-    fix: None
-    """What `--fix` did; this version does not change hosts yet."""
+    fix: FixRecord | None
+    """What `--fix` did; None where it was not asked for."""
     measurements: dict[str, Taken]
     warnings: tuple[str, ...]

@@ -51,7 +51,7 @@ Skip = Annotated[
     typer.Option("--skip", help="Leave these checks out (repeatable).", metavar="GLOB", autocompletion=checks),
 ]
 ConfigFile = Annotated[str | None, typer.Option("--config", help="Read this configuration file.", metavar="FILE")]
-Format = Annotated[str | None, typer.Option("--format", help="Print as: text, json.", metavar="FORMAT")]
+Format = Annotated[str | None, typer.Option("--format", help="Print as: text, json, sh.", metavar="FORMAT")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: the same as --format json.")]
 Output = Annotated[
     list[str] | None,
@@ -80,6 +80,9 @@ FailOnOption = Annotated[
     list[FailOn] | None,
     typer.Option("--fail-on", help="Exit with 1 when a finding is that bad (repeatable)."),
 ]
+Fix = Annotated[bool, typer.Option("--fix", help="Then plan, show, confirm, apply and verify the safe fixes.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what --fix would do, and change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Let --fix apply its plan without a question.")]
 Quiet = Annotated[
     bool | None,
     typer.Option("-q", "--quiet", help="The score and what is wrong, no more.", show_default=False),

@@ -225,6 +225,12 @@ def build(catalogue: Catalogue, profiles: Sequence[str], overrides: Mapping[str,
     return ruleset
 
 
+def stated_by(profiles: Sequence[str], catalogue: Catalogue, check_id: str, source: str) -> tuple[str, ...]:
+    """Those of the chosen profiles that have a limit of this check from this source."""
+    limits = {name: read_profile(name, catalogue).limits.get(check_id, {}) for name in profiles}
+    return tuple(name for name, named in limits.items() if any(limit.source == source for limit in named.values()))
+
+
 def _merged(profiles: Sequence[Profile]) -> dict[str, dict[str, Threshold | Conflict]]:
     limits: dict[str, dict[str, Threshold | Conflict]] = {}
     origin: dict[tuple[str, str], str] = {}

@@ -199,7 +199,7 @@ class Host:
             if self.live:
                 text = os.readlink(path)
             else:
-                parent, name = self._walk(path, follow=False)
+                parent, name = self.place(path, follow=False)
                 try:
                     text = os.readlink(name, dir_fd=parent)
                 finally:
@@ -302,7 +302,7 @@ class Host:
             if not wanted(found.st_mode):
                 kind = "folder" if flags & os.O_DIRECTORY else "regular file"
                 raise UnavailableError(unmeasured(Reason.ERROR, f"{path} is not a {kind}"))
-            parent, name = self._walk(path, follow=True)
+            parent, name = self.place(path, follow=True)
             try:
                 return os.open(name, flags | os.O_NOFOLLOW, dir_fd=parent)
             finally:
@@ -314,7 +314,7 @@ class Host:
         try:
             if self.live:
                 return os.stat(path, follow_symlinks=follow)
-            parent, name = self._walk(path, follow=follow)
+            parent, name = self.place(path, follow=follow)
             try:
                 found = os.stat(name, dir_fd=parent, follow_symlinks=False)
             finally:
@@ -325,7 +325,7 @@ class Host:
             raise NotFoundError(self._not_captured(path))
         return found
 
-    def _walk(self, path: str, *, follow: bool) -> tuple[int, str]:
+    def place(self, path: str, *, follow: bool = True) -> tuple[int, str]:
         """The folder (as an open O_PATH descriptor) and the name that a path leads to, inside the root.
 
         Each step is taken with openat and O_NOFOLLOW, so a link that changes while we walk cannot

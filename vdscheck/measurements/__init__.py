@@ -1,5 +1,6 @@
 """Every first-party measurement type: what the probes provide, the checks judge, the report stores."""
 
+from .agents import NodeAgents
 from .disk import (
     DeviceActivity,
     DiskActivity,
@@ -127,6 +128,7 @@ __all__ = [
     "NetworkWindow",
     "Nic",
     "Nics",
+    "NodeAgents",
     "PathMtu",
     "PathTrace",
     "Paths",

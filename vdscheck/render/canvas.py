@@ -70,6 +70,12 @@ class Canvas:
         """What stands between two parts of a line."""
         return " · " if self._utf8 else " - "
 
+    def mark(self, *, good: bool) -> str:
+        """A tick or a cross."""
+        if self._utf8:
+            return "✓" if good else "✗"
+        return "ok" if good else "not"
+
     def blank(self) -> None:
         """An empty line, unless there is one already."""
         if not self._last_is_blank:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from vdscheck.codec import encode_report
-from vdscheck.model import Report, frozen
+from vdscheck.model import FixRecord, Report, frozen
 from vdscheck.render.safe import harmless
 from vdscheck.target import safe_text
 
@@ -90,7 +90,20 @@ def _json(report: Report, _terminal: Terminal) -> bytes:
     return encode_report(report)
 
 
-FORMATS: Mapping[str, Callable[[Report, Terminal], bytes]] = {"text": _text, "json": _json}
+def _sh(report: Report, _terminal: Terminal) -> bytes:
+    from vdscheck.render.shell import script
+
+    return script(report)
+
+
+def plan(record: FixRecord, terminal: Terminal) -> bytes:
+    """A plan as it is shown before the question."""
+    from vdscheck.render.fix import fix_text
+
+    return fix_text(record, width=terminal.width, colour=terminal.colour, utf8=terminal.utf8)
+
+
+FORMATS: Mapping[str, Callable[[Report, Terminal], bytes]] = {"text": _text, "json": _json, "sh": _sh}
 
 
 def say(line: str) -> None:
@@ -99,6 +112,15 @@ def say(line: str) -> None:
         return
     try:
         sys.stderr.write(harmless(safe_text(line), LINE_LIMIT) + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+
+
+def show(drawn: bytes) -> None:
+    """What is drawn already, on standard error."""
+    try:
+        sys.stderr.write(drawn.decode())
         sys.stderr.flush()
     except (OSError, ValueError):
         return

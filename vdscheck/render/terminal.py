@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from vdscheck.model import Confidence, Finding, FixNote, Reason, Report, Severity, Verdict
 from vdscheck.render.canvas import Canvas, Span
+from vdscheck.render.fix import fix_section
 from vdscheck.render.groups import Alike, Trouble, alike, measured_and_why, troubles
 from vdscheck.render.safe import harmless
 from vdscheck.render.words import amount_of_memory, distribution, facts, kernel, kind_of_machine, limit, seconds
@@ -58,6 +59,7 @@ def terminal(report: Report, *, width: int, colour: bool, utf8: bool, verbose: b
             canvas.blank()
         _trouble(canvas, trouble, verbose=verbose, brief=brief)
     if quiet:
+        _fix(canvas, report)
         _gates(canvas, report, only_broken=True)
         return canvas.drawn()
     if not found:
@@ -68,6 +70,7 @@ def terminal(report: Report, *, width: int, colour: bool, utf8: bool, verbose: b
         _passes(canvas, report)
         _not_applicable(canvas, report)
     _warnings(canvas, report, verbose=verbose)
+    _fix(canvas, report)
     _footer(canvas, report, verbose=verbose)
     return canvas.drawn()
 
@@ -357,7 +360,20 @@ def _footer(canvas: Canvas, report: Report, *, verbose: bool) -> None:
     hints = [f"ruleset {report.ruleset.id}", "vdscheck explain CHECK says why"]
     if not verbose:
         hints.insert(1, "-v lists all")
+    wrong = (finding for finding in report.findings if finding.verdict in (Verdict.WARN, Verdict.FAIL))
+    mendable = sum(finding.fix is not None and finding.fix.safe for finding in wrong)
+    if mendable and report.fix is None:
+        hints.append(f"vdscheck --fix can mend {mendable} of these")
     canvas.flow([(harmless(hint), "dim")] for hint in hints)
+
+
+def _fix(canvas: Canvas, report: Report) -> None:
+    if report.fix is None:
+        return
+    fix_section(canvas, report.fix)
+    if report.fix.outcome == "applied":
+        before, after = ("?" if value is None else value for value in (report.fix.score_before, report.score.value))
+        canvas.prose([("measured again: ", ""), (f"{before} → {after}", "bold")], indent=2)
 
 
 def _more(canvas: Canvas, count: int) -> None:

@@ -1,0 +1,57 @@
+"""A mount and a network namespace of their own, in which net keys of the real kernel may be fixed."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.program import environment
+
+TIMEOUT_S = 120
+JOURNAL_ABOVE = Path("/var/lib/vdscheck")
+PRELUDE = """
+set -e
+mount -t tmpfs -o mode=755 none /etc/sysctl.d
+mount -t tmpfs -o mode=755 none /var/lib/vdscheck
+ip link set lo up
+vdscheck() { "$PYTHON" -m vdscheck "$@"; }
+fix() { vdscheck --fix --passive --only 'sysctl.*' "$@"; }
+keys() {
+  sysctl net.core.somaxconn net.ipv4.conf.all.rp_filter net.ipv4.tcp_slow_start_after_idle net.ipv4.tcp_tw_reuse
+}
+code() { echo "code $?"; }
+sysctl -q -w net.core.somaxconn=128
+set +e
+"""
+"""What each script begins with; somaxconn is lower than at boot, and three keys are as the kernel has them."""
+
+
+@contextmanager
+def place_of_the_journal() -> Iterator[None]:
+    """A folder to mount over, on a machine that has none yet."""
+    made = not JOURNAL_ABOVE.exists()
+    JOURNAL_ABOVE.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        if made:
+            with suppress(OSError):
+                JOURNAL_ABOVE.rmdir()
+
+
+def in_namespace(script: str, *, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+    """Run a shell script there, after the prelude."""
+    with place_of_the_journal(), tempfile.TemporaryDirectory(prefix="vdscheck-ns-") as folder:
+        return subprocess.run(
+            ["unshare", "-mn", "sh", "-c", PRELUDE + script],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+            env=environment(PYTHON=sys.executable, PATH=os.environ["PATH"], LC_ALL="C.UTF-8"),
+        )

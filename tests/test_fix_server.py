@@ -1,0 +1,174 @@
+"""A fresh server is fixed, rebooted, cut off from power at every step of a fix, and undone."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import product
+from tests.lab.debian import SUITES, Suite
+from tests.lab.product import product_tree
+from tests.lab.vm import Boot, boot
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make servers")
+
+PYTHONS: dict[Suite, str] = {suite: version for version, suite in product.PYTHONS.items()}
+GUEST = Path(__file__).parent / "lab/fix_guest.py"
+DROP_IN = "/etc/sysctl.d/90-vdscheck.conf"
+SELECTED = "--passive --only 'sysctl.*'"
+FIX = f"python3 -m vdscheck --fix --yes --json {SELECTED} 2>>out/stderr"
+REPORT = f"python3 -m vdscheck --json {SELECTED} 2>>out/stderr"
+UNDO = "python3 -m vdscheck undo"
+STATE = "python3 fix_guest.py state"
+STOP = f"python3 fix_guest.py stop %s --fix --yes -q {SELECTED} 2>>out/stderr"
+FOREIGN = "net.core.somaxconn = 128"
+"""Somebody's line, in a file that is read before ours."""
+PREPARED = (
+    f"mkdir -p /etc/sysctl.d; printf '# theirs\\n{FOREIGN}\\n' > /etc/sysctl.d/50-theirs.conf; "
+    f"sysctl -q -w '{FOREIGN.replace(' ', '')}'; sync"
+)
+EVERYDAY_CUTS = ("after:write:3", "before:fsync:5")
+"""With one setting written and no more, and with the new file renamed but not on disk for sure."""
+CUTS = (
+    "before:write:1",
+    "before:fsync:2",
+    "before:rename:1",
+    "after:rename:1",
+    "after:fsync:4",
+    "after:write:2",
+    "after:write:4",
+    "before:write:6",
+    "after:write:6",
+    "before:rename:2",
+    "after:rename:2",
+    "after:fsync:6",
+    "before:rename:3",
+    "after:rename:3",
+)
+"""From the first write of the journal to the last rename, which says that the fix holds."""
+
+
+def begun(*steps: str) -> str:
+    return "\n".join(("export PYTHONPATH=/job/site", *steps))
+
+
+def states(booted: Boot) -> dict[str, dict[str, Any]]:
+    """What the guest said of itself, by label. A later systemd writes escapes of its own before what a job says."""
+    found = (json.loads(line) for line in re.findall(r"STATE (\{.*\})\s*$", booted.console, re.MULTILINE))
+    return {each["label"]: each for each in found}
+
+
+def codes(booted: Boot) -> list[int]:
+    return [int(code) for code in re.findall(r"CODE ([0-9]+)\s*$", booted.console, re.MULTILINE)]
+
+
+def known(state: dict[str, Any]) -> tuple[Any, Any]:
+    """What must be as it was: all values and all files, with mode and mtime, but for ours."""
+    return state["values"], state["files"]
+
+
+def files(tmp_path: Path, suite: Suite) -> dict[str, bytes | Path]:
+    return {"site": product_tree(PYTHONS[suite], tmp_path / "site"), "fix_guest.py": GUEST.read_bytes()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_fix_outlives_the_reboot_and_an_undo_brings_everything_back(suite: Suite, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"files": files(tmp_path, suite), "state": tmp_path / "disk.img"}
+    fix = begun(
+        PREPARED,
+        f"{REPORT} > out/first.json",
+        f"{STATE} old",
+        f"{FIX} > out/fixed.json; echo CODE $?",
+        f"{FIX} > out/again.json; echo CODE $?",
+        f"{STATE} new",
+    )
+    first = boot(suite, job=fix, out=tmp_path / "1", **common)
+    fixed, again = (json.loads((first.out / f"{name}.json").read_text()) for name in ("fixed", "again"))
+    assert codes(first) == [0, 0]
+    assert (fixed["fix"]["outcome"], again["fix"]["outcome"]) == ("applied", "nothing-to-do")
+    assert fixed["score"]["value"] == fixed["fix"]["score_promised"] > fixed["fix"]["score_before"]
+
+    check = begun(f"{STATE} rebooted", f"{REPORT} > out/report.json", f"{UNDO}; echo CODE $?", f"{STATE} undone")
+    check += f"\n{REPORT} > out/undone.json"
+    second = boot(suite, job=check, out=tmp_path / "2", **common)
+    report = json.loads((second.out / "report.json").read_text())
+    wanted = {each["key"]: each["wanted"] for each in fixed["fix"]["changes"]}
+    rebooted = states(second)["rebooted"]
+    assert {key: rebooted["values"][key] for key in wanted} == wanted
+    assert report["score"]["value"] == fixed["fix"]["score_promised"]
+    assert codes(second) == [0]
+    third = boot(suite, job=begun(f"{STATE} end", f"{REPORT} > out/report.json"), out=tmp_path / "3", **common)
+    old = states(first)["old"]
+    assert known(states(second)["undone"]) == known(old)
+    assert known(states(third)["end"]) == known(old)
+    before, last = (
+        json.loads((each.out / f"{name}.json").read_text()) for each, name in ((first, "first"), (third, "report"))
+    )
+    assert verdicts(last) == verdicts(before)
+    assert last["score"] == before["score"]
+
+
+def verdicts(report: dict[str, Any]) -> dict[str, str]:
+    return {f"{each['id']}[{each['subject']}]": each["verdict"] for each in report["findings"]}
+
+
+@pytest.mark.timeout(900)
+def test_two_power_cuts_leave_the_old_state_or_the_new_one(tmp_path: Path) -> None:
+    cut_off("bookworm", EVERYDAY_CUTS, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("suite", "cuts"), [("bookworm", CUTS[::2]), ("trixie", CUTS[1::2])])
+def test_a_power_cut_at_every_step_leaves_the_old_state_or_the_new_one(
+    suite: Suite, cuts: Sequence[str], tmp_path: Path
+) -> None:
+    cut_off(suite, cuts, tmp_path)
+
+
+def cut_off(suite: Suite, cuts: Sequence[str], tmp_path: Path) -> None:
+    """Cut a fix off at each step; the boot after it recovers, every other time by a new fix first, and goes on."""
+    common: dict[str, Any] = {"files": files(tmp_path, suite), "state": tmp_path / "disk.img"}
+    steps = [PREPARED, f"{STATE} old"]
+    booted: list[Boot] = []
+    for number, cut in enumerate(cuts):
+        job = begun(*steps, STOP % cut)
+        one = boot(suite, job=job, out=tmp_path / str(number), cut_at=f"STOPPED AT {cut}", **common)
+        assert f"STOPPED AT {cut}" in one.console, one.console[-1500:]
+        booted.append(one)
+        forward = number % 2 == 0
+        recover = [f"{FIX} > /dev/null; echo CODE $?", f"{STATE} forward"] if forward else []
+        steps = [f"{STATE} woken", f"{REPORT} | grep -o 'in the middle' | head -n 1", *recover]
+        steps += [f"{UNDO}; echo CODE $?", f"{STATE} recovered"]
+    booted.append(boot(suite, job=begun(*steps), out=tmp_path / "last", **common))
+    _all_whole(booted, cuts)
+
+
+def _all_whole(booted: Sequence[Boot], cuts: Sequence[str]) -> None:
+    old = states(booted[0])["old"]
+    new: dict[str, Any] | None = None
+    for number, (cut, after) in enumerate(zip(cuts, booted[1:], strict=True)):
+        found = states(after)
+        woken, recovered = found["woken"], found["recovered"]
+        forward = number % 2 == 0
+        assert codes(after) == [0] * (2 if forward else 1), (cut, after.console[-1500:])
+        if forward:
+            new = found["forward"]
+            assert new["values"] != old["values"], cut
+        ours = woken["files"].get(DROP_IN)
+        if ours is not None:
+            assert new is not None
+            assert ours[0] in {each["files"][DROP_IN][0] for each in (new,)}, cut
+        foreign = {name: each for name, each in woken["files"].items() if name != DROP_IN}
+        assert foreign == old["files"], cut
+        if "begun" in woken["journal"].values():
+            assert "in the middle" in after.console, cut
+        assert known(recovered) == known(old), cut
+        assert "begun" not in recovered["journal"].values(), (number, cut)
+    print(f"{len(cuts)} power cuts, each recovered from")

@@ -1,0 +1,582 @@
+"""What is applied, read back, verified and given back, on made-up machines whose kernels misbehave."""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fix_hosts import Machine, taken
+from vdscheck.catalogue import ProbeEntry
+from vdscheck.files import FixError
+from vdscheck.journal import FOLDER, Journal, unfinished
+from vdscheck.measure import Outcome
+from vdscheck.model import DROP_IN, FixRecord, Reason, Taken, unmeasured
+from vdscheck.supposed import Supposed
+from vdscheck.target import Host
+from vdscheck.transaction import Desk, Kernel, recover
+
+REUSE, SOMAXCONN, IDLE = "net.ipv4.tcp_tw_reuse", "net.core.somaxconn", "net.ipv4.tcp_slow_start_after_idle"
+FILTER = "net.ipv4.conf.all.rp_filter"
+LATE = Taken("2026-11-25T00:00:00Z", 5.0, "made up", None, unmeasured(Reason.TIMEOUT, "too late"))
+OURS = DROP_IN.lstrip("/")
+ENTRIES = FOLDER.lstrip("/")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "root", "web")
+
+
+def state(machine: Machine) -> tuple[dict[str, str], dict[str, bytes]]:
+    return machine.values, machine.files
+
+
+class Odd(Kernel):
+    """A kernel that does something else with one key."""
+
+    def __init__(self, machine: Machine, key: str, act: Callable[[str], str | None]) -> None:
+        super().__init__(str(machine.settings))
+        self.key, self.act = key, act
+
+    def write(self, key: str, value: str) -> None:
+        if key != self.key:
+            super().write(key, value)
+        elif (instead := self.act(value)) is not None:
+            super().write(key, instead)
+
+
+def odd(machine: Machine, key: str, act: Callable[[str], str | None]) -> dict[str, Any]:
+    return {"desk": Desk(machine.host, Odd(machine, key, act), "1.2.3")}
+
+
+# Reading back
+
+
+def test_what_is_wanted_is_there_now_and_at_boot(machine: Machine) -> None:
+    record = machine.fix()
+    assert record.outcome == "applied"
+    assert {each.key: (each.before, each.after, each.outcome) for each in record.changes} == {
+        REUSE: ("2", "1", "applied"),
+        IDLE: ("1", "0", "applied"),
+        FILTER: ("0", "2", "applied"),
+    }
+    text = (machine.root / OURS).read_text()
+    assert "vdscheck undo" in text.splitlines()[0]
+    assert (machine.root / OURS).stat().st_mode & 0o7777 == 0o644
+    assert machine.states() == ["held"]
+    machine.reboot()
+    assert machine.fix().outcome == "nothing-to-do"
+
+
+def test_a_second_fix_writes_nothing(machine: Machine) -> None:
+    machine.fix()
+    seen = {path: path.stat().st_mtime_ns for path in machine.root.rglob("*")}
+    assert machine.fix().outcome == "nothing-to-do"
+    assert {path: path.stat().st_mtime_ns for path in machine.root.rglob("*")} == seen
+
+
+def test_nothing_to_do_leaves_not_even_a_journal(machine: Machine) -> None:
+    for key, value in ((REUSE, "1"), (IDLE, "0"), (FILTER, "2")):
+        machine.write(key, value)
+        machine.file(f"etc/sysctl.d/{key}.conf", f"{key} = {value}\n")
+    assert machine.fix().outcome == "nothing-to-do"
+    assert not (machine.root / "var").exists()
+
+
+@pytest.mark.parametrize("made_of_it", ["0", "12345", ""])
+def test_a_value_that_the_kernel_changes_in_silence_did_not_work(machine: Machine, made_of_it: str) -> None:
+    before = state(machine)
+    record = machine.fix(**odd(machine, REUSE, lambda value: made_of_it if value == "1" else value))
+    assert record.outcome == "given-back"
+    assert f"{REUSE} was set to 1 and reads back as" in record.detail
+    assert {each.outcome for each in record.changes} == {"given-back"}
+    assert state(machine) == before
+    assert machine.states() == ["given-back"]
+
+
+def test_a_key_that_may_not_be_written_gives_all_back(machine: Machine) -> None:
+    def refuse(_value: str) -> str | None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    before = state(machine)
+    record = machine.fix(**odd(machine, REUSE, refuse))
+    assert (record.outcome, record.detail) == ("given-back", f"{REUSE} cannot be set to 1: Operation not permitted")
+    assert state(machine) == before
+
+
+def test_a_bug_gives_all_back_and_stays_a_bug(machine: Machine) -> None:
+    def stumble(_value: str) -> str | None:
+        raise ZeroDivisionError
+
+    before = state(machine)
+    with pytest.raises(ZeroDivisionError):
+        machine.fix(**odd(machine, REUSE, stumble))
+    assert state(machine) == before
+    assert machine.states() == ["given-back"]
+
+
+def test_a_key_that_vanishes_while_it_is_set_gives_the_others_back(machine: Machine) -> None:
+    def vanish(_value: str) -> str | None:
+        machine.path(REUSE).unlink()
+        return None
+
+    record = machine.fix(**odd(machine, REUSE, vanish))
+    assert record.outcome == "given-back"
+    assert "reads back as nothing" in record.detail
+    assert (machine.read(IDLE), machine.read(FILTER), machine.files.get(OURS)) == ("1", "0", None)
+
+
+# Between the plan and its application
+
+
+def test_a_value_that_somebody_sets_during_the_question_is_planned_again(machine: Machine) -> None:
+    asked: list[FixRecord] = []
+    said: list[str] = []
+
+    def ask(record: FixRecord) -> bool:
+        asked.append(record)
+        if len(asked) == 1:
+            machine.write(REUSE, "0")
+        return True
+
+    record = machine.fix(yes=False, ask=ask, say=said.append)
+    assert len(asked) == 2
+    assert [{each.key: each.before for each in one.changes}[REUSE] for one in asked] == ["2", "0"]
+    assert record.outcome == "applied"
+    assert said == [
+        f"{REUSE} is 0 now, and was 2 when the plan was made: nothing was written; measuring and planning again"
+    ]
+    assert machine.undo() == ()
+    assert machine.read(REUSE) == "0"
+
+
+def test_a_key_that_vanishes_during_the_question_is_left_alone(machine: Machine) -> None:
+    def ask(_record: FixRecord) -> bool:
+        machine.path(REUSE).unlink(missing_ok=True)
+        return True
+
+    record = machine.fix(yes=False, ask=ask)
+    assert record.outcome == "applied"
+    assert REUSE not in {each.key for each in record.changes}
+
+
+def test_our_file_edited_during_the_question_is_planned_again(machine: Machine) -> None:
+    def ask(_record: FixRecord) -> bool:
+        if not (machine.root / OURS).exists():
+            machine.file(OURS, "vm.swappiness = 33\n")
+        return True
+
+    assert machine.fix(yes=False, ask=ask).outcome == "applied"
+    assert "vm.swappiness = 33\n" in (machine.root / OURS).read_text()
+    machine.undo()
+    assert machine.files[OURS] == b"vm.swappiness = 33\n"
+
+
+def test_settings_that_never_rest_are_given_up_after_three_plans(machine: Machine) -> None:
+    class Restless(Kernel):
+        reads = 0
+
+        def read(self, key: str) -> str | None:
+            assert key
+            self.reads += 1
+            return str(10 + self.reads)
+
+    before = state(machine)
+    record = machine.fix(desk=Desk(machine.host, Restless(str(machine.settings)), "1"))
+    assert record.outcome == "refused"
+    assert "changed 3 times" in record.detail
+    assert state(machine) == before
+
+
+def test_no_is_no(machine: Machine) -> None:
+    before = state(machine)
+    assert machine.fix(yes=False, ask=lambda _record: False).outcome == "declined"
+    assert machine.fix(yes=False, ask=lambda _record: None).detail.startswith("nobody to ask")
+    assert machine.fix(dry_run=True).outcome == "planned"
+    assert state(machine) == before
+    assert not (machine.root / "var").exists()
+
+
+def test_a_signal_at_any_moment_leaves_the_old_state_or_the_new_one(machine: Machine) -> None:
+    before = state(machine)
+    outcomes = []
+    for moment in range(40):
+        looks = iter(range(10_000))
+        record = machine.fix(stopped=lambda: next(looks) >= moment)  # noqa: B023 - used at once
+        outcomes.append(record.outcome)
+        if record.outcome == "applied":
+            break
+        assert state(machine) == before, moment
+        assert "interrupted" in record.detail
+        assert set(machine.states()) <= {"given-back"}
+    assert outcomes[-1] == "applied"
+    assert outcomes.count("given-back") >= 5
+    assert outcomes.count("declined") >= 1
+
+
+# Measured again
+
+
+def spoiling(machine: Machine, spoiled: Iterable[int]) -> Callable[[Host, Iterable[ProbeEntry]], Outcome]:
+    """Measures as the machine does, but in some of the full measurements after the fix something else got worse."""
+    chosen, seen = set(spoiled), [0]
+
+    def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
+        outcome = machine.measure(host, entries)
+        if not isinstance(host, Supposed):
+            seen[0] += 1
+            if seen[0] in chosen:
+                values = outcome.measurements["kernel.sysctls"].value
+                outcome.measurements["kernel.sysctls"] = taken(
+                    type(values)(values={**values.values, "net.ipv4.tcp_syncookies": "0"}, missing=values.missing)
+                )
+        return outcome
+
+    return measure
+
+
+def test_a_finding_that_gets_worse_gives_all_back(machine: Machine) -> None:
+    before = state(machine)
+    record = machine.fix(measure=spoiling(machine, [1, 2]))
+    assert record.outcome == "given-back"
+    assert "sysctl.syn-backlog got worse" in record.detail
+    assert state(machine) == before
+
+
+def test_what_is_worse_only_once_does_not_count(machine: Machine) -> None:
+    assert machine.fix(measure=spoiling(machine, [1])).outcome == "applied"
+
+
+def forgetful(
+    machine: Machine, lost: Iterable[int], *, supposed: bool
+) -> Callable[[Host, Iterable[ProbeEntry]], Outcome]:
+    """Measures as the machine does, but some of the looks at the next boot come to nothing."""
+    chosen, seen = set(lost), [0]
+
+    def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
+        outcome = machine.measure(host, entries)
+        if isinstance(host, Supposed) is supposed:
+            seen[0] += 1
+            if seen[0] in chosen:
+                del outcome.measurements["kernel.boot"]
+                outcome.measurements["kernel.boot"] = LATE
+        return outcome
+
+    return measure
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [([1], "applied"), ([1, 2], "given-back")])
+def test_a_look_at_the_next_boot_that_comes_too_late_is_taken_again(
+    machine: Machine, lost: list[int], outcome: str
+) -> None:
+    before = state(machine)
+    assert machine.fix(measure=forgetful(machine, lost, supposed=False)).outcome == outcome
+    assert (state(machine) == before) is (outcome == "given-back")
+
+
+@pytest.mark.parametrize(("lost", "outcome"), [([1], "applied"), ([1, 2], "nothing-to-do")])
+def test_what_cannot_be_foreseen_is_not_planned(machine: Machine, lost: list[int], outcome: str) -> None:
+    record = machine.fix(measure=forgetful(machine, lost, supposed=True))
+    assert record.outcome == outcome
+    if outcome != "applied":
+        assert {each.why for each in record.left_alone} == {"what it will be after the next boot is not known"}
+
+
+def test_what_stays_bad_for_another_cause_gives_nothing_back(machine: Machine) -> None:
+    machine.file("etc/sysctl.d/99-theirs.conf", f"{IDLE} = 1\n")
+    record = machine.fix()
+    assert record.outcome == "applied"
+    assert {each.key for each in record.left_alone} == {IDLE}
+    assert machine.read(IDLE) == "1"
+
+
+# Giving back
+
+
+def test_an_undo_brings_back_the_first_report_finding_by_finding(machine: Machine) -> None:
+    machine.write(SOMAXCONN, "128")
+    before, verdicts = state(machine), machine.verdicts
+    machine.fix()
+    assert machine.undo() == ()
+    assert (state(machine), machine.verdicts) == (before, verdicts)
+    assert machine.undo() is None
+    assert machine.states() == ["undone"]
+
+
+def test_an_undo_after_a_reboot_brings_back_what_the_boot_would_have_given(machine: Machine) -> None:
+    machine.write(REUSE, "0")
+    before = machine.files
+    machine.fix()
+    machine.reboot()
+    assert machine.read(REUSE) == "1"
+    assert machine.undo() == ()
+    assert (machine.read(REUSE), machine.read(IDLE), machine.files) == ("2", "1", before)
+
+
+def test_two_fixes_are_undone_one_after_the_other(machine: Machine) -> None:
+    start = state(machine)
+    machine.fix()
+    first = state(machine)
+    machine.write(SOMAXCONN, "128")
+    machine.file("etc/sysctl.d/20-a.conf", f"{SOMAXCONN} = 128\n")
+    second = state(machine)
+    assert machine.fix().outcome == "applied"
+    assert machine.undo() == ()
+    assert state(machine) == second
+    machine.write(SOMAXCONN, "4096")
+    (machine.root / "etc/sysctl.d/20-a.conf").unlink()
+    assert state(machine) == first
+    assert machine.undo() == ()
+    assert state(machine) == start
+
+
+def test_a_value_that_somebody_set_since_stays_and_is_named(machine: Machine) -> None:
+    machine.fix()
+    machine.write(REUSE, "0")
+    assert machine.undo() == (REUSE,)
+    assert (machine.read(REUSE), machine.read(IDLE)) == ("0", "1")
+    assert machine.files.get(OURS) is None
+
+
+def test_a_line_that_somebody_changed_or_added_since_stays(machine: Machine) -> None:
+    machine.fix()
+    path = machine.root / OURS
+    path.write_text(path.read_text().replace(f"{REUSE} = 1", f"{REUSE} = 0") + "kernel.panic = 10\n")
+    assert machine.undo() == (REUSE,)
+    assert path.read_text() == f"{REUSE} = 0\nkernel.panic = 10\n"
+
+
+def test_our_file_comes_back_byte_by_byte_with_its_mode(machine: Machine) -> None:
+    content = b"# caf\xe9\r\n -net.ipv4.tcp_tw_reuse=0\nkernel.panic=10"
+    path = machine.root / OURS
+    path.write_bytes(content)
+    path.chmod(0o600)
+    assert machine.fix().outcome == "applied"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert b"tcp_tw_reuse=0" not in path.read_bytes()
+    machine.undo()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, 0o600)
+
+
+def test_what_was_ended_in_the_middle_is_said_and_given_back(machine: Machine) -> None:
+    class Dies(Kernel):
+        def write(self, key: str, value: str) -> None:
+            super().write(key, value)
+            if key == REUSE:
+                os._exit(7)
+
+    before = state(machine)
+    child = os.fork()
+    if child == 0:
+        machine.fix(desk=Desk(machine.host, Dies(str(machine.settings)), "1"))
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert machine.read(REUSE) == "1"
+    said = unfinished(machine.host)
+    assert said is not None
+    assert "a fix was ended in the middle" in said
+    journal = Journal.opened(machine.host)
+    assert journal is not None
+    assert [left for _, left in recover(journal, machine.desk)] == [()]
+    journal.close()
+    assert state(machine) == before
+    assert unfinished(machine.host) is None
+
+
+# Folders and links
+
+
+def test_a_folder_that_is_not_there_is_made_and_taken_away_again(machine: Machine) -> None:
+    folder = machine.root / "etc/sysctl.d"
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    assert machine.fix().outcome == "applied"
+    assert (folder / "90-vdscheck.conf").exists()
+    assert machine.undo() == ()
+    assert not folder.exists()
+
+
+def test_a_folder_that_others_use_meanwhile_stays(machine: Machine) -> None:
+    folder = machine.root / "etc/sysctl.d"
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    machine.fix()
+    machine.file("etc/sysctl.d/50-new.conf", "# theirs\n")
+    assert machine.undo() == ()
+    assert [path.name for path in folder.iterdir()] == ["50-new.conf"]
+
+
+@pytest.mark.parametrize("target", ["/srv/settings", "../../srv/settings", "../../../../../../srv/settings"])
+def test_a_folder_that_is_a_link_is_followed_inside_the_root(machine: Machine, target: str) -> None:
+    folder = machine.root / "etc/sysctl.d"
+    real = machine.root / "srv/settings"
+    real.parent.mkdir()
+    folder.rename(real)
+    folder.symlink_to(target)
+    assert machine.fix().outcome == "applied"
+    assert (real / "90-vdscheck.conf").exists()
+    assert machine.undo() == ()
+    assert folder.is_symlink()
+    assert not (real / "90-vdscheck.conf").exists()
+
+
+def test_a_folder_that_is_a_link_to_nothing_in_here_is_refused(machine: Machine, tmp_path: Path) -> None:
+    folder = machine.root / "etc/sysctl.d"
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    folder.symlink_to(outside)
+    before = machine.values
+    record = machine.fix()
+    assert record.outcome in {"refused", "given-back"}
+    assert list(outside.iterdir()) == []
+    assert machine.values == before
+
+
+def test_a_file_of_ours_that_is_a_link_is_refused(machine: Machine) -> None:
+    target = machine.root / "etc/theirs.conf"
+    target.write_text("# theirs\n")
+    (machine.root / OURS).symlink_to("../theirs.conf")
+    before = machine.values
+    record = machine.fix()
+    assert (record.outcome, "is a symbolic link" in record.detail) == ("refused", True)
+    assert (machine.values, target.read_text()) == (before, "# theirs\n")
+    assert machine.states() == []
+
+
+def test_a_thousand_files_are_no_trouble(machine: Machine) -> None:
+    for number in range(1000):
+        machine.file(f"etc/sysctl.d/{number:04}-x.conf", f"{REUSE} = 2\n")
+    before = machine.files
+    record = machine.fix()
+    assert record.outcome == "applied"
+    # 9000 and more come after 90-vdscheck.conf only where the names say so: "0999" does not.
+    assert REUSE in {each.key for each in record.changes}
+    machine.undo()
+    assert machine.files == before
+
+
+# The journal
+
+
+def test_the_journal_says_all_that_a_person_needs_to_give_it_back(machine: Machine) -> None:
+    machine.fix()
+    (path,) = (machine.root / ENTRIES).iterdir()
+    said = json.loads(path.read_text())
+    assert {each["key"]: (each["before"], each["wanted"]) for each in said["settings"]}[REUSE] == ("2", "1")
+    assert said["file_before"] is None
+    assert (said["state"], said["version"], said["boot_id"][:5]) == ("held", "1.2.3", "boot-")
+    assert path.stat().st_mode & 0o7777 == 0o644
+    assert path.name == f"{said['id']}.json"
+
+
+def entry(machine: Machine) -> Path:
+    machine.fix()
+    (path,) = (machine.root / ENTRIES).iterdir()
+    return path
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def newer(path: Path) -> None:
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def another(path: Path) -> None:
+    path.rename(path.with_name("20200101-1.json"))
+
+
+def link(path: Path) -> None:
+    path.rename(path.with_name("x"))
+    path.symlink_to("x")
+
+
+def others(path: Path) -> None:
+    os.chown(path, 12345, 12345)
+
+
+def writable(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def others_folder(path: Path) -> None:
+    os.chown(path.parent, 12345, 12345)
+
+
+def writable_folder(path: Path) -> None:
+    path.parent.chmod(0o777)
+
+
+def writable_above(path: Path) -> None:
+    path.parent.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (truncate, "is damaged"),
+        (empty, "is damaged"),
+        (newer, "has format 2, and this version reads 1"),
+        (another, "says that it is"),
+        (link, "is a symbolic link"),
+        (others, "is not root's alone"),
+        (writable, "is not root's alone"),
+        (others_folder, "belongs to user 12345"),
+        (writable_folder, "can be written by others"),
+        (writable_above, "can be written by others"),
+    ],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_journal_that_cannot_be_trusted_is_refused(
+    machine: Machine, spoil: Callable[[Path], None], said: str
+) -> None:
+    spoil(entry(machine))
+    before = state(machine)
+    with pytest.raises(FixError, match=said):
+        machine.undo()
+    machine.write(REUSE, "0")
+    record = machine.fix()
+    assert (record.outcome, said in record.detail) == ("refused", True)
+    assert machine.read(REUSE) == "0"
+    assert machine.files == before[1]
+    told = unfinished(machine.host)
+    assert told is not None
+    assert said in told
+    assert "\n" not in told
+
+
+def test_a_journal_that_another_holds_is_refused(machine: Machine) -> None:
+    held = Journal.made(machine.host)
+    held.lock()
+    before = state(machine)
+    record = machine.fix()
+    assert (record.outcome, record.detail) == (
+        "refused",
+        "another vdscheck is changing this host: wait until it has ended",
+    )
+    assert state(machine) == before
+    held.close()
+    assert machine.fix().outcome == "applied"
+
+
+def test_entries_are_numbered_whatever_the_clock_says(machine: Machine) -> None:
+    machine.fix()
+    machine.undo()
+    machine.fix()
+    names = sorted(path.name for path in (machine.root / ENTRIES).iterdir())
+    assert [name.rpartition("-")[2] for name in names] == ["1.json", "2.json"]
+    assert machine.states() == ["undone", "held"]

@@ -1,0 +1,205 @@
+"""Folders of a host in which files are written whole or not at all, with links resolved inside its root."""
+
+import os
+import stat
+from contextlib import suppress
+
+from vdscheck.model import frozen
+from vdscheck.target import Host
+
+FOLDER_MODE = 0o755
+LIMIT_BYTES = 4 << 20
+"""More than any file that is written here may hold."""
+NEW_NAME = ".vdscheck-new"
+"""A file that is being written. No init reads it: its name does not end in .conf, and begins with a dot."""
+
+
+class FixError(Exception):
+    """What cannot be done to a host, or not be taken back; one line: what, why, what to do."""
+
+
+class NotAFileError(FixError):
+    """What is there is no regular file of a bearable size."""
+
+
+@frozen
+class File:
+    """A regular file as it is."""
+
+    content: bytes
+    mode: int
+    uid: int
+    gid: int
+
+
+class Folder:
+    """An open folder. What is done in it goes by its descriptor, so it cannot be led elsewhere meanwhile."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path, self.descriptor = path, descriptor
+
+    def close(self) -> None:
+        """Let go of the folder, and of a lock on it."""
+        os.close(self.descriptor)
+
+    def status(self) -> os.stat_result:
+        """What fstat(2) says of the folder."""
+        return os.fstat(self.descriptor)
+
+    def names(self) -> list[str]:
+        """What the folder holds."""
+        return sorted(os.listdir(self.descriptor))
+
+    def file(self, name: str) -> File | None:
+        """A file; None where there is none. Raises NotAFileError, also of a link, and OSError."""
+        try:
+            found = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        where = f"{self.path}/{name}"
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
+            message = f"{where} is {kind}"
+            raise NotAFileError(message)
+        if found.st_size > LIMIT_BYTES:
+            message = f"{where} is larger than {LIMIT_BYTES:,} bytes"
+            raise NotAFileError(message)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(name, flags, dir_fd=self.descriptor)
+        try:
+            content = b""
+            while piece := os.read(descriptor, LIMIT_BYTES + 1 - len(content)):
+                content += piece
+        finally:
+            os.close(descriptor)
+        return File(content, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+
+    def write(self, name: str, file: File) -> None:
+        """Put a file there at once: no instant sees half of it, and after it no power cut loses it. Raises OSError."""
+        self.tidy()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(NEW_NAME, flags, 0o600, dir_fd=self.descriptor)
+        try:
+            try:
+                view = memoryview(file.content)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                made = os.fstat(descriptor)
+                if (made.st_uid, made.st_gid) != (file.uid, file.gid):
+                    os.fchown(descriptor, file.uid, file.gid)
+                os.fchmod(descriptor, file.mode)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(NEW_NAME, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        except OSError:
+            with suppress(OSError):
+                self.tidy()
+            raise
+        os.fsync(self.descriptor)
+
+    def remove(self, name: str) -> None:
+        """Take a file away for good, if it is there. Raises OSError."""
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.descriptor)
+        os.fsync(self.descriptor)
+
+    def tidy(self) -> None:
+        """Take away what was being written when a run was ended. Raises OSError."""
+        # A file system that is read-only refuses this also where there is nothing to take away.
+        with suppress(FileNotFoundError):
+            os.stat(NEW_NAME, dir_fd=self.descriptor, follow_symlinks=False)
+            os.unlink(NEW_NAME, dir_fd=self.descriptor)
+
+
+def opened(host: Host, path: str) -> Folder | None:
+    """A folder of the host; None where there is none. Raises OSError, also where it is a link that leads nowhere."""
+    try:
+        descriptor = _open(host, path)
+    except FileNotFoundError:
+        if _is_link(host, path):
+            raise
+        return None
+    return Folder(path, descriptor)
+
+
+def made(host: Host, path: str) -> tuple[Folder, tuple[str, ...]]:
+    """A folder of the host, made where it is not there, and the folders that were made for it. Raises OSError."""
+    new: list[str] = []
+    parts = path.strip("/").split("/")
+    for length in range(1, len(parts) + 1):
+        here = "/" + "/".join(parts[:length])
+        found = opened(host, here)
+        if found is None:
+            _make(host, here)
+            new.append(here)
+        else:
+            found.close()
+    return Folder(path, _open(host, path)), tuple(new)
+
+
+def unmade(host: Host, path: str) -> None:
+    """Take a folder away again if nothing is in it. Raises OSError."""
+    try:
+        parent, name = host.place(path, follow=False)
+    except FileNotFoundError:
+        return
+    try:
+        with suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=parent)
+        _sync(parent)
+    except OSError:
+        if not _holds_something(host, path):
+            raise
+    finally:
+        os.close(parent)
+
+
+def _holds_something(host: Host, path: str) -> bool:
+    folder = opened(host, path)
+    if folder is None:
+        return False
+    try:
+        return bool(folder.names())
+    finally:
+        folder.close()
+
+
+def _open(host: Host, path: str) -> int:
+    parent, name = host.place(path)
+    try:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _is_link(host: Host, path: str) -> bool:
+    try:
+        parent, name = host.place(path, follow=False)
+    except FileNotFoundError:
+        return False
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+    finally:
+        os.close(parent)
+
+
+def _make(host: Host, path: str) -> None:
+    parent, name = host.place(path, follow=False)
+    try:
+        os.mkdir(name, FOLDER_MODE, dir_fd=parent)
+        os.chmod(name, FOLDER_MODE, dir_fd=parent)
+        _sync(parent)
+    finally:
+        os.close(parent)
+
+
+def _sync(parent: int) -> None:
+    """Make the names in a folder last; the descriptor that led there is for paths only (O_PATH)."""
+    descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,69 @@
+"""`run --fix` between a report and the next one: what is shown, what is asked, and what the report says of it."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from vdscheck import output
+from vdscheck.files import FixError
+from vdscheck.fix import Bench, Terms, carried_out, recovered
+from vdscheck.model import FixRecord, Measurements, Report
+from vdscheck.render.formats import FORMATS, Terminal, plan, show
+from vdscheck.render.question import can_ask, confirmed
+
+Made = Callable[[Measurements, Sequence[str]], Report]
+
+
+@dataclass
+class Mender:
+    """One run's fix."""
+
+    bench: Bench
+    terms: Terms
+    terminal: Terminal
+    shows_first: bool
+    """Whether a person sees the report before the question."""
+    _refused: str | None = field(default=None, init=False)
+
+    def recovered(self) -> list[str]:
+        """Give back what an earlier run left behind, before anything is measured; what is to be said of it."""
+        if self.terms.dry_run or (self.bench.host.live and os.geteuid() != 0):
+            return []
+        try:
+            return recovered(self.bench)
+        except FixError as error:
+            self._refused = str(error)
+            return []
+
+    def mended(self, first: Report, made: Made) -> Report:
+        """The report after the fix, with what it did; or the first one, with why not."""
+        if self._refused is not None:
+            return replace(first, fix=_refusal(self._refused, first))
+        self.bench.ask = lambda record: self._asked(first, record)
+        result = carried_out(self.bench, first.measurements, self.terms)
+        said = [*first.warnings, *result.warnings]
+        if result.measurements is first.measurements:
+            run = replace(first.run, complete=not self.bench.stopped())
+            return replace(first, fix=result.record, warnings=tuple(said), run=run)
+        after = made(result.measurements, said)
+        return replace(after, fix=result.record, warnings=tuple(dict.fromkeys(after.warnings)))
+
+    def _asked(self, first: Report, record: FixRecord) -> bool | None:
+        if not can_ask():
+            return None
+        if self.shows_first and os.isatty(1):
+            output.to_stdout(FORMATS["text"](first, self.terminal))
+        show(plan(record, replace(self.terminal, colour=self.terminal.colour and os.isatty(2))))
+        return confirmed("Apply?", self.bench.stopped)
+
+
+def _refusal(why: str, first: Report) -> FixRecord:
+    return FixRecord(
+        id=None,
+        outcome="refused",
+        detail=why,
+        score_before=first.score.value,
+        score_promised=None,
+        changes=(),
+        left_alone=(),
+    )

@@ -1,0 +1,376 @@
+"""Carries out a plan, and gives back what one replaced: three-way, so that nobody else's change is trampled."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from vdscheck import drop_in
+from vdscheck.files import File, FixError, Folder, NotAFileError, made, opened, unmade
+from vdscheck.journal import FORMAT, DropIn, Entry, Journal, Replaced, State
+from vdscheck.model import DROP_IN, LeftAlone, UnavailableError, frozen
+from vdscheck.plan import Plan, same
+from vdscheck.target import Host
+
+DROP_IN_FOLDER, _, DROP_IN_NAME = DROP_IN.rpartition("/")
+DROP_IN_MODE = 0o644
+VALUE_LIMIT_BYTES = 1 << 16
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class ChangedMeanwhileError(Exception):
+    """Something is not as it was when the plan was made; nothing was written."""
+
+
+class GivenBackError(FixError):
+    """What was changed has been given back; `left` is what somebody changed meanwhile."""
+
+    def __init__(self, why: str, entry: Entry, left: tuple[LeftAlone, ...]) -> None:
+        super().__init__(why)
+        self.entry, self.left = entry, left
+
+
+class Kernel:
+    """The settings of the running kernel, one by one."""
+
+    def __init__(self, folder: str = "/proc/sys") -> None:
+        self._folder = folder
+
+    def read(self, key: str) -> str | None:
+        """A setting, its fields separated by one blank; None where there is none, or it cannot be read."""
+        try:
+            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            return " ".join(os.read(descriptor, VALUE_LIMIT_BYTES).decode("ascii", "replace").split())
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def write(self, key: str, value: str) -> None:
+        """Set it. Raises OSError."""
+        descriptor = os.open(self._path(key), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
+
+    def _path(self, key: str) -> str:
+        parts = key.split(".")
+        if not all(part and part.strip(".") and "/" not in part for part in parts):
+            message = f"{key!r} is no key"
+            raise OSError(message)
+        return "/".join([self._folder, *parts])
+
+
+@frozen
+class Desk:
+    """What a transaction works on."""
+
+    host: Host
+    kernel: Kernel | None
+    """None where there is no running kernel to set: below --root."""
+    version: str
+
+    @property
+    def boot_id(self) -> str | None:
+        """The id of this boot; None where nothing runs."""
+        if self.kernel is None:
+            return None
+        try:
+            return self.host.read(BOOT_ID).strip()
+        except UnavailableError:
+            return None
+
+    def now(self, key: str) -> str | None:
+        """A setting of the running kernel."""
+        return None if self.kernel is None else self.kernel.read(key)
+
+    def drop_in(self) -> File | None:
+        """Our file as it is. Raises FixError."""
+        try:
+            folder = opened(self.host, DROP_IN_FOLDER)
+            if folder is None:
+                return None
+            try:
+                return folder.file(DROP_IN_NAME)
+            finally:
+                folder.close()
+        except NotAFileError as error:
+            message = f"{error}, and not what vdscheck writes: move it away"
+            raise FixError(message) from error
+        except OSError as error:
+            message = f"{DROP_IN}: {error.strerror}"
+            raise FixError(message) from error
+
+
+# Applying
+
+
+def apply(plan: Plan, desk: Desk, journal: Journal, content: bytes | None, stopped: Callable[[], bool]) -> Entry:
+    """Set what is planned, and read it back; `content` is what our file held when the plan was made.
+
+    Returns the journal entry, still in the state "begun". Raises ChangedMeanwhileError and FixError
+    before anything is written, and GivenBackError after.
+    """
+    before = desk.drop_in()
+    _still_so(plan, desk, before, content)
+    entry = journal.begin(
+        lambda name, number: _entry(plan, desk, before, name, number), time.strftime("%Y%m%d", time.gmtime())
+    )
+    with giving_back(entry, desk, journal):
+        _carry_out(entry, desk, stopped)
+    return entry
+
+
+@contextmanager
+def giving_back(entry: Entry, desk: Desk, journal: Journal) -> Iterator[None]:
+    """What fails in here gives everything back: as a GivenBackError, or as the bug that it is."""
+    try:
+        yield
+    except FixError as error:
+        raise _reverted(str(error), entry, desk, journal) from error
+    except BaseException:
+        _reverted("a bug", entry, desk, journal)
+        raise
+
+
+def _carry_out(entry: Entry, desk: Desk, stopped: Callable[[], bool]) -> None:
+    _look(stopped)
+    for each in entry.settings:
+        if each.now:
+            _set(desk, each)
+            _look(stopped)
+    if entry.file_after is not None:
+        _write(desk, entry.file_after.file())
+        _look(stopped)
+
+
+def _reverted(why: str, entry: Entry, desk: Desk, journal: Journal) -> FixError:
+    """Give back all that was changed; the error to raise."""
+    try:
+        left = give_back(entry, desk, journal, "given-back")
+    except FixError as error:
+        return GivenBackError(
+            f"{why}; and not all could be given back: {error}; `vdscheck undo` tries again", entry, ()
+        )
+    return GivenBackError(why, entry, left)
+
+
+def _still_so(plan: Plan, desk: Desk, before: File | None, content: bytes | None) -> None:
+    if (None if before is None else before.content) != content:
+        message = f"{DROP_IN} was changed by somebody"
+        raise ChangedMeanwhileError(message)
+    for change in plan.changes:
+        if desk.kernel is None:
+            continue
+        now = desk.now(change.key)
+        if now is None:
+            message = f"{change.key} does not exist any more"
+            raise ChangedMeanwhileError(message)
+        if not same(now, change.before):
+            message = f"{change.key} is {now} now, and was {change.before} when the plan was made"
+            raise ChangedMeanwhileError(message)
+
+
+def _entry(plan: Plan, desk: Desk, before: File | None, name: str, number: int) -> Entry:
+    after = None
+    if plan.content is not None:
+        kept = before or File(b"", DROP_IN_MODE, os.geteuid(), os.getegid())
+        after = DropIn.of(replace(kept, content=plan.content))
+    try:
+        folder = opened(desk.host, DROP_IN_FOLDER)
+    except OSError as error:
+        message = f"{DROP_IN_FOLDER}: {error.strerror}"
+        raise FixError(message) from error
+    if folder is not None:
+        folder.close()
+    return Entry(
+        format=FORMAT,
+        id=name,
+        number=number,
+        state="begun",
+        version=desk.version,
+        at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        boot_id=desk.boot_id,
+        settings=tuple(
+            Replaced(
+                change.key,
+                change.before,
+                change.at_boot,
+                change.wanted,
+                now=desk.kernel is not None and not same(change.before, change.wanted),
+                in_file=change.file is not None,
+            )
+            for change in plan.changes
+        ),
+        file_before=None if before is None else DropIn.of(before),
+        file_after=after,
+        folders=(DROP_IN_FOLDER,) if folder is None and after is not None else (),
+    )
+
+
+def _look(stopped: Callable[[], bool]) -> None:
+    if stopped():
+        message = "interrupted"
+        raise FixError(message)
+
+
+def _set(desk: Desk, setting: Replaced) -> None:
+    """Write a setting and read it back: the kernel clamps and truncates in silence."""
+    key, wanted = setting.key, setting.wanted
+    assert desk.kernel is not None  # noqa: S101 - nothing is set without one
+    try:
+        desk.kernel.write(key, wanted)
+    except OSError as error:
+        message = f"{key} cannot be set to {wanted}: {error.strerror or error}"
+        raise FixError(message) from error
+    found = desk.kernel.read(key)
+    if same(found, wanted):
+        return
+    if found is not None and setting.before is not None:
+        # What the kernel made of it would look like somebody else's value to whoever gives it back.
+        _set_back(desk.kernel, key, setting.before)
+    message = f"{key} was set to {wanted} and reads back as {'nothing' if found is None else found}"
+    raise FixError(message)
+
+
+def _write(desk: Desk, file: File) -> None:
+    try:
+        folder, _ = made(desk.host, DROP_IN_FOLDER)
+        try:
+            folder.write(DROP_IN_NAME, file)
+        finally:
+            folder.close()
+    except OSError as error:
+        message = f"{DROP_IN} cannot be written: {error.strerror}"
+        raise FixError(message) from error
+
+
+# Giving back
+
+
+def give_back(entry: Entry, desk: Desk, journal: Journal, state: State) -> tuple[LeftAlone, ...]:
+    """Give back all that an entry replaced, and write that it is so; what somebody changed since is left, and named.
+
+    Doing it again does no harm. Raises FixError when something cannot be given back: then the entry
+    stays as it was, and the next run tries again.
+    """
+    try:
+        left, failed = _file_back(entry, desk), None
+    except FixError as error:
+        left, failed = [], error
+    # The values are given back also where the file cannot be.
+    left += _values_back(entry, desk)
+    if failed is not None:
+        raise failed
+    journal.advance(entry, state)
+    return tuple(left)
+
+
+def _file_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
+    if entry.file_after is None:
+        return []
+    now, before = desk.drop_in(), entry.file_before
+    found = drop_in.restored(
+        None if now is None else now.content,
+        None if before is None else before.file().content,
+        entry.file_after.file().content,
+    )
+    try:
+        folder = opened(desk.host, DROP_IN_FOLDER)
+        if folder is not None:
+            try:
+                _put_back(folder, now, before, found.content)
+            finally:
+                folder.close()
+        for path in entry.folders:
+            unmade(desk.host, path)
+    except OSError as error:
+        message = f"{DROP_IN} cannot be given back: {error.strerror}"
+        raise FixError(message) from error
+    why = f"somebody changed its line in {DROP_IN} since: it stays"
+    return [LeftAlone(key, why) for key in found.kept]
+
+
+def _put_back(folder: Folder, now: File | None, before: DropIn | None, content: bytes | None) -> None:
+    folder.tidy()
+    if content is None:
+        if now is not None:
+            folder.remove(DROP_IN_NAME)
+    elif now is None or now.content != content:
+        kept = before.file() if before is not None else now
+        assert kept is not None  # noqa: S101 - content comes from one of them
+        folder.write(DROP_IN_NAME, replace(kept, content=content))
+
+
+def _values_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
+    if desk.kernel is None:
+        return []
+    same_boot = entry.boot_id is not None and entry.boot_id == desk.boot_id
+    left = []
+    failed: FixError | None = None
+    for each in entry.settings:
+        # After another boot only what our file set is of our doing.
+        ours = each.now if same_boot else each.in_file
+        before = each.before if same_boot else (each.before if each.at_boot is None else each.at_boot)
+        found = desk.kernel.read(each.key)
+        if not ours or found is None or same(found, before):
+            continue
+        if not same(found, each.wanted):
+            left.append(LeftAlone(each.key, f"it is {found} now, which somebody set since: it stays"))
+        elif before is None:
+            left.append(LeftAlone(each.key, f"it stays {found} until the next boot: what it was before is not known"))
+        else:
+            try:
+                _set_back(desk.kernel, each.key, before)
+            except FixError as error:
+                failed = failed or error
+    if failed is not None:
+        raise failed
+    return left
+
+
+def _set_back(kernel: Kernel, key: str, before: str) -> None:
+    try:
+        kernel.write(key, before)
+    except OSError as error:
+        message = f"{key} cannot be set back to {before}: {error.strerror or error}"
+        raise FixError(message) from error
+    found = kernel.read(key)
+    if found is not None and not same(found, before):
+        message = f"{key} was set back to {before} and reads back as {found}"
+        raise FixError(message)
+
+
+def undo(journal: Journal, desk: Desk) -> tuple[Entry, tuple[LeftAlone, ...]] | None:
+    """Give back what the latest entry replaced that is not given back yet; None where there is none."""
+    entry = journal.latest()
+    if entry is None:
+        return None
+    state: State = "given-back" if entry.state == "begun" else "undone"
+    if entry.state == "held":
+        entry = journal.advance(entry, "undoing")
+    return entry, give_back(entry, desk, journal, state)
+
+
+def recover(journal: Journal, desk: Desk) -> list[tuple[Entry, tuple[LeftAlone, ...]]]:
+    """Give back what fixes and undos that were ended in the middle have left behind."""
+    found = []
+    while (entry := journal.unfinished()) is not None:
+        state: State = "given-back" if entry.state == "begun" else "undone"
+        found.append((entry, give_back(entry, desk, journal, state)))
+    return found
+
+
+def verified(entry: Entry, desk: Desk) -> Sequence[str]:
+    """The settings that are not what was wanted, each as a sentence."""
+    found = ((each, desk.now(each.key)) for each in entry.settings)
+    return [
+        f"{each.key} is {'gone' if now is None else now}, and {each.wanted} was set"
+        for each, now in found
+        if desk.kernel is not None and not same(now, each.wanted)
+    ]
