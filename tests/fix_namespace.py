@@ -1,5 +1,6 @@
 """A mount and a network namespace of their own, in which net keys of the real kernel may be fixed."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -31,15 +32,22 @@ set +e
 
 @contextmanager
 def place_of_the_journal() -> Iterator[None]:
-    """A folder to mount over, on a machine that has none yet."""
-    made = not JOURNAL_ABOVE.exists()
-    JOURNAL_ABOVE.mkdir(exist_ok=True)
+    """A folder to mount over, on a machine that has none yet.
+
+    To remove it takes away what is mounted on it in every other namespace: only the last who uses it may.
+    """
+    lock = os.open(Path(tempfile.gettempdir(), "vdscheck-place-of-the-journal"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        yield
-    finally:
-        if made:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        JOURNAL_ABOVE.mkdir(exist_ok=True)
+        try:
+            yield
+        finally:
             with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 JOURNAL_ABOVE.rmdir()
+    finally:
+        os.close(lock)
 
 
 def in_namespace(script: str, *, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:

@@ -359,7 +359,7 @@ def test_an_image_gets_the_persistent_part_inside_it_alone(tmp_path: Path) -> No
     assert "net.ipv4.tcp_tw_reuse = 1\n" in ours.read_text()
     assert [path.name for path in (root / "var/lib/vdscheck/journal").iterdir()] == [f"{report['fix']['id']}.json"]
     assert {path.name: path.stat().st_mtime_ns for path in Path("/etc/sysctl.d").iterdir()} == outside
-    assert not Path("/var/lib/vdscheck").exists()
+    assert not Path("/var/lib/vdscheck/journal").exists()
     again = vdscheck("--fix", "--yes", "--json", "--root", str(root), "--only", "sysctl.*")
     assert valid(again.stdout)["fix"]["outcome"] == "nothing-to-do"
     undone = vdscheck("undo", "--root", str(root))
