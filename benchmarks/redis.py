@@ -2,6 +2,9 @@
 
 usage: python benchmarks/redis.py [--pairs N] [--fault] [-o FILE.json]
 
+redis-benchmark counts in buckets of 8 us and reports their upper ends (7, 15, 23, ... us), so both ratios are given:
+that of the figures as they are, which is wanted, and that of our figures put into the same buckets.
+
 `--fault` plants a fault of 2x in our own instrument (each PING is sent twice, and the second answer counts),
 which has to break the figures.
 """
@@ -84,6 +87,11 @@ def plant_fault() -> None:
     BoundedSocket.sendall = sendall  # type: ignore[method-assign]
 
 
+def in_its_buckets(us: float) -> float:
+    """A figure as redis-benchmark would report it."""
+    return int(us) // 8 * 8 + 7
+
+
 def pairs_of(server: RedisServer, count: int) -> list[dict[str, Any]]:
     """Pairs in alternating order."""
     found: list[dict[str, Any]] = []
@@ -117,10 +125,14 @@ def main() -> None:
     broken = []
     for figure, limit in WANTED.items():
         ratio = statistics.median(pair["ours_us"][figure] / pair["peer_us"][figure] for pair in pairs)
-        result[f"{figure}_ratio"] = round(ratio, 3)
+        bucketed = statistics.median(
+            in_its_buckets(pair["ours_us"][figure]) / pair["peer_us"][figure] for pair in pairs
+        )
+        result[f"{figure}_ratio"], result[f"{figure}_ratio_in_buckets"] = round(ratio, 3), round(bucketed, 3)
         holds = ratio <= limit
         broken += [] if holds else [figure]
-        print(f"{figure}: {ratio:.3f} of redis-benchmark, at most {limit} wanted: {'holds' if holds else 'BROKEN'}")
+        beside = f"{ratio:.3f} of redis-benchmark ({bucketed:.3f} in its buckets)"
+        print(f"{figure}: {beside}, at most {limit} wanted: {'holds' if holds else 'BROKEN'}")
     if asked.output:
         asked.output.write_text(json.dumps(result, indent=1) + "\n")
     sys.exit(1 if broken else 0)

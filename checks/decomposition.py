@@ -1,9 +1,8 @@
 """Which of three breaks a latency limit of Redis: this box, the network, or the server; or that it cannot be told."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from vdscheck.measurements import HostLoad, LoopbackRtt, RedisLatency, Spin
+from vdscheck.measurements import HostLoad, LoopbackRtt, RedisLatency, RedisServing, Spin
 from vdscheck.plugin import Absent, Evidence, evidence, spoken
 
 MOST = 0.5
@@ -12,22 +11,20 @@ RESENT_US = 200_000
 """TCP waits at least this long before it sends a segment again (TCP_RTO_MIN, include/net/tcp.h)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slow:
+class Slow(NamedTuple):
     """The PINGs over a limit: how many, and the time in them; and what they took beyond an ordinary one."""
 
-    count: int
+    number: int
     total_us: float
     excess_us: float
 
     @property
     def share(self) -> str:
         """The time in them, for people."""
-        return f"{spoken(self.count)} PINGs took {_ms(self.total_us)}"
+        return f"{spoken(self.number)} PINGs took {_ms(self.total_us)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """What was measured of this machine without Redis: other work, round trips over loopback, gaps of its CPUs."""
 
     load: HostLoad | Absent
@@ -52,8 +49,7 @@ class Box:
         return tuple(shown)
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """What breaks the limit, and what shows it; no part where it cannot be told."""
 
     part: Literal["box", "network", "server"] | None
@@ -87,12 +83,12 @@ def cause(found: RedisLatency, limit_us: float, box: Box) -> Cause:
     if away:
         explained.append((_lost_us(found), _lossy))
     most_us, said = max(((us or 0.0, said) for us, said in explained), key=lambda each: each[0])
-    if over.count and most_us >= MOST * over.excess_us > 0:
+    if over.number and most_us >= MOST * over.excess_us > 0:
         return said(found, over)
     long_calls = _long_calls(found, limit_us)
-    if over.count and long_calls >= MOST * over.count:
-        why = f"{spoken(long_calls)} calls of others ran longer than that, {_slowest(found)}; {over.share}"
-        return Cause("server", why)
+    if over.number and long_calls >= MOST * over.number:
+        ran = f"{spoken(long_calls)} calls of others ran longer than that, the slowest {_slowest(found.serving)}"
+        return Cause("server", f"{ran}; {over.share}")
     return _without_redis(found, limit_us, over, box) or Cause(None, _undecided(found, over))
 
 
@@ -104,7 +100,7 @@ def _without_redis(found: RedisLatency, limit_us: float, over: Slow, box: Box) -
             return Cause("box", f"two processes here answer each other over loopback with a p99 of {_ms(p99.value)}")
     if not isinstance(box.spin, Absent):
         lost_us = box.spin.lost_percent / 100 * found.window_s * 1e6
-        if over.count and lost_us >= MOST * over.excess_us > 0:
+        if over.number and lost_us >= MOST * over.excess_us > 0:
             share = f"{spoken(round(box.spin.lost_percent, 1))} % of CPU time"
             return Cause("box", f"its CPUs lost {share} in gaps of 1 ms and more; {over.share}")
     return None
@@ -141,7 +137,7 @@ def _server(found: RedisLatency, over: Slow) -> Cause:
     if serving.forks and serving.fork_us and serving.fork_us > serving.others_us:
         return Cause("server", f"it forked, which took {_ms(serving.fork_us)}; {over.share}")
     loudest = ", ".join(
-        f"{each.name} {spoken(each.calls)} x {_ms(each.total_us / each.calls)}" for each in serving.commands[:2]
+        f"{each.name} {spoken(each.calls)} x {_ms(each.total_us / max(1, each.calls))}" for each in serving.commands[:2]
     )
     return Cause("server", f"it spent {_ms(serving.others_us)} on commands of others ({loudest}); {over.share}")
 
@@ -169,16 +165,15 @@ def _lossy(found: RedisLatency, over: Slow) -> Cause:
 
 
 def _long_calls(found: RedisLatency, limit_us: float) -> int:
-    """Calls that took longer than the limit for sure: the bucket begins at half of its bound."""
-    durations = () if found.serving is None else found.serving.durations_us or ()
-    return sum(calls for bound_us, calls in durations if bound_us / 2 >= limit_us)
+    """Calls that took longer than the limit for sure."""
+    calls = () if found.serving is None else found.serving.calls or ()
+    return sum(each.calls for each in calls if each.at_most_us / 2 >= limit_us)
 
 
-def _slowest(found: RedisLatency) -> str:
-    durations = found.serving.durations_us if found.serving is not None else None
-    if not durations or found.serving is None:
+def _slowest(serving: RedisServing | None) -> str:
+    if serving is None or not serving.calls:
         return "none named"
-    return f"the slowest {found.serving.slowest}, up to {_ms(durations[-1][0])}"
+    return f"{serving.slowest}, up to {_ms(serving.calls[-1].at_most_us)}"
 
 
 def _undecided(found: RedisLatency, over: Slow) -> str:
@@ -227,9 +222,8 @@ def _of_the_server(found: RedisLatency) -> tuple[Evidence, ...]:
         Evidence(f"commandstats {each.name}", each.total_us, "us", f"{each.calls} calls")
         for each in serving.commands[:3]
     ]
-    if serving.durations_us:
-        said = f"{serving.slowest}, up to {_ms(serving.durations_us[-1][0])}"
-        shown.append(Evidence("slowest_call", said, None, "LATENCY HISTOGRAM"))
+    if serving.calls:
+        shown.append(Evidence("slowest_call", _slowest(serving), None, "LATENCY HISTOGRAM"))
     shown += evidence(serving, "forks", "fork_us", "slow_commands", "slow_limit_us", source="INFO, SLOWLOG")
     shown += [Evidence(f"latency {name}", took, "ms", "LATENCY LATEST") for name, took in serving.events_ms.items()]
     shown += [Evidence(name, absent.detail, None, "not allowed") for name, absent in serving.missing.items()]

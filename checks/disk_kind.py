@@ -58,7 +58,7 @@ def nvme(
         text = f"{_named(remote)} under {stack.path} shows as NVMe and is storage over the network: {remote[0].network}"
         is_slow = isinstance(slow, Judgement) and slow.verdict is Verdict.FAIL
         return slow if is_slow else _stated(stack, Verdict.WARN, text)
-    if all(each.is_nvme for each in stack.devices):
+    if stack.devices and all(each.is_nvme for each in stack.devices):
         judged = _stated(stack, Verdict.PASS, f"{stack.path} is on NVMe: {stack.in_words}")
         return judged if stack.followed else replace(judged, confidence=Confidence.LOW)
     return slow

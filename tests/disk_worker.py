@@ -15,6 +15,7 @@ import time
 from vdscheck.codec import encode
 from vdscheck.model import UnavailableError
 from vdscheck.plugin import Host
+from vdscheck.probes import disk_bench  # noqa: F401 - the same
 from vdscheck.probes.disk_latency import latency
 from vdscheck.probes.disk_path import DiskPath
 

@@ -100,10 +100,14 @@ def test_saved_measurements_are_judged_as_fresh_ones(catalogue: Catalogue, kind:
     if entry is None:
         return
     ruleset = build(catalogue, ["web", "redis"], {}, "0")
-    fresh = {**of_this_host(), entry.probe.id: taken(data.draw(instances(kind)))}
+    subjects = [""] if entry.subject is None else [f"[{name}]" for name in entry.subject.chosen({})]
+    drawn = {f"{entry.probe.id}{subject}": taken(data.draw(instances(kind))) for subject in subjects}
+    fresh = {**of_this_host(), **drawn}
     kinds = {probe_id: each.provides for probe_id, each in catalogue.probes.items()}
     saved = {
-        key: each if each.value is None else taken(convert(json.loads(encode(each.value)), kinds[key]))
+        key: each
+        if each.value is None
+        else taken(convert(json.loads(encode(each.value)), kinds[key.partition("[")[0]]))
         for key, each in fresh.items()
     }
     judged = judge(catalogue, ruleset, fresh, TODAY)

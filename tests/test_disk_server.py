@@ -113,9 +113,10 @@ def _dead_disk(report: Mapping[str, Any], out: Path) -> None:
     assert [name for name, each in others.items() if each["reason"] in {"timeout", "error"}] == []
     assert report["run"]["complete"] is True
     assert any("could not be ended" in each for each in report["warnings"])
+    # twice the seconds that a run is meant to take, and five; the emulator takes as many again to start and end
+    assert report["run"]["duration_s"] < 40
     began, ended = (float((out / name).read_text()) for name in ("began", "ended"))
-    budget_s = 2 * max(12, 60)
-    assert ended - began < budget_s
+    assert ended - began < 60
     assert (out / "hung.stderr").read_text() == ""
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import host_trees
 from vdscheck.codec import encode
 from vdscheck.measurements import DiskStack
 from vdscheck.model import Absent, Reason, UnavailableError
@@ -320,6 +321,26 @@ def test_a_relative_path_is_taken_from_the_folder_that_we_are_in(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert list(DiskPath.chosen({"disk": ["data"]})) == [f"{tmp_path}/data"]
+
+
+HOSTS = [
+    ("aws-nitro", "nvme0n1 (Amazon Elastic Block Store, nvme)", True),
+    ("bare-metal", "ext4 on dm-0 (dm vg0-root) on md0 (raid) on nvme0n1p1 (partition)", True),
+    ("docker-on-metal", "nvme0n1 (SAMSUNG MZVLB512HBJQ-00000, nvme)", False),
+    ("hyper-v-azure", "sda (Msft Virtual Disk, scsi)", True),
+    ("kvm-firecracker", "ext4 on vda (virtio)", True),
+    ("tcg-debian-12", "nvme0n1 (QEMU NVMe Ctrl, nvme)", True),
+    ("tcg-debian-13-ide", "sda (QEMU HARDDISK, ata)", True),
+    ("xen-pv", "xvda (xen)", True),
+]
+
+
+@pytest.mark.parametrize(("name", "said", "followed"), HOSTS)
+def test_the_disks_of_captured_and_constructed_hosts(name: str, said: str, followed: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    host = host_trees.unpack(host_trees.all_hosts()[name], tmp_path)
+    found = stack.function(host, VAR_LIB)
+    assert said in found.in_words
+    assert found.followed is followed
 
 
 def test_this_machine_itself_has_a_disk_under_var_lib() -> None:

@@ -19,7 +19,7 @@ from vdscheck import children
 from vdscheck.catalogue import assemble
 from vdscheck.measure import Effort, Options, Outcome, measure
 from vdscheck.model import Absent, Reason
-from vdscheck.plugin import Host, Window, measurement, probe, unmeasured
+from vdscheck.plugin import Host, SubjectError, Window, measurement, probe, unmeasured
 
 
 @measurement
@@ -452,6 +452,48 @@ def test_a_probe_with_a_subject_runs_once_for_each() -> None:
     assert outcome.measurements["test.folder[/]"].value.x > 3
     assert absence(outcome, "test.folder[/nowhere]").reason is Reason.UNSUPPORTED
     assert absence(taken(folder), "test.folder").kind == "not-applicable"
+
+
+def test_a_subject_of_this_host_is_measured_offline_and_each_other_one_is_named() -> None:
+    @dataclass(frozen=True)
+    class Place:
+        local: bool
+
+        @classmethod
+        def chosen(cls, _settings: dict[str, Any]) -> dict[str, "Place"]:
+            return {"here": cls(local=True), "there": cls(local=False)}
+
+    def reached(_host: Host, _place: Any) -> One:
+        """Reaches it."""
+        return One(x=1)
+
+    reached.__annotations__["_place"] = Place
+    found = taken(probe("test.place", sends=True)(reached), options=Options(offline=True))
+    assert found.measurements["test.place[here]"].value == One(x=1)
+    assert absence(found, "test.place[there]").reason is Reason.NOT_RUN
+
+
+def test_what_cannot_be_a_subject_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Nothing:
+        @classmethod
+        def chosen(cls, _settings: dict[str, Any]) -> dict[str, "Nothing"]:
+            message = "this is none"
+            raise SubjectError(message)
+
+    def never(_host: Host, _nothing: Any) -> Two:
+        """Is never called."""
+        return Two(x=1)
+
+    def writes(_host: Host) -> One:
+        """Leaves a file."""
+        (tmp_path / "measured").write_text("")
+        return One(x=1)
+
+    never.__annotations__["_nothing"] = Nothing
+    with pytest.raises(SubjectError, match="this is none"):
+        taken(probe("test.writes")(writes), probe("test.never")(never))
+    assert not (tmp_path / "measured").exists()
 
 
 def test_an_interrupted_run_keeps_what_it_has_and_names_the_rest() -> None:

@@ -28,6 +28,12 @@ MACHINE: dict[str, dict[str, type]] = {
     "cpu.pressure": {"some_avg60": AtMost},
     "memory.available": {"available": AtLeast},
     "memory.swap": {"pages_in": AtMost},
+    "disk.nvme": {"not_nvme_fdatasync": AtMost, "not_nvme_read": AtMost},
+    "disk.read-latency": {"p99": AtMost},
+    "disk.fsync-latency": {"p99": AtMost},
+    "disk.iops": {"depth_32": AtLeast},
+    "disk.iowait": {"iowait": AtMost},
+    "disk.scheduler": {"scheduler": OneOf},
     "disk.space": {"free": AtLeast, "free_bytes": AtLeast, "inodes": AtLeast},
 }
 """What any profile judges of the machine itself."""

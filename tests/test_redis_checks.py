@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vdscheck.catalogue import Catalogue
 from vdscheck.measurements import (
+    CallTime,
     CommandTime,
     HostLoad,
     HugePages,
@@ -55,7 +56,7 @@ def times(*parts: tuple[int, float]) -> Distribution:
 
 
 SERVING = RedisServing(
-    window_s=1.5, commands=(), others_us=0, durations_us=(), slowest=None, forks=0, fork_us=None,
+    window_s=1.5, commands=(), others_us=0, calls=(), slowest=None, forks=0, fork_us=None,
     slow_commands=0, slow_limit_us=10_000, events_ms={}, missing={},
 )  # fmt: skip
 FAST = RedisLatency(
@@ -69,7 +70,7 @@ BUSY = replace(
     SERVING,
     commands=(CommandTime(name="keys", calls=900, total_us=2_700_000),),
     others_us=2_700_000,
-    durations_us=((4096, 900),),
+    calls=(CallTime(at_most_us=4096, calls=900),),
     slowest="keys",
 )
 PROCESS = RedisProcess(pid=7, name="redis-server", huge_pages=False)

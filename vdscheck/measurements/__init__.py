@@ -50,6 +50,7 @@ from .machine import (
     Swapping,
 )
 from .redis import (
+    CallTime,
     CommandTime,
     RedisClients,
     RedisDoor,
@@ -69,6 +70,7 @@ __all__ = [
     "KERNEL_KEYS",
     "UNNAMED_CONTAINER",
     "BootTruth",
+    "CallTime",
     "Cause",
     "ClockSource",
     "CommandTime",

@@ -16,6 +16,14 @@ class CommandTime:
 
 
 @measurement
+class CallTime:
+    """Calls that took about as long: no longer than this, and more than half of it."""
+
+    at_most_us: int
+    calls: int
+
+
+@measurement
 class RedisServing:
     """What the server itself did while it was measured, by its own account."""
 
@@ -24,9 +32,9 @@ class RedisServing:
     """Those of everybody else (what this measurement sends itself left out), most time first; no more than ten."""
     others_us: int
     """The time in all commands of everybody else."""
-    durations_us: tuple[tuple[int, int], ...] | None
-    """Calls by how long they took at most, in powers of two, PING left out (LATENCY HISTOGRAM, from 7.0 on);
-    None where the server does not keep it, or may not be asked."""
+    calls: tuple[CallTime, ...] | None
+    """By how long they took, PING left out (LATENCY HISTOGRAM, from 7.0 on); None where the server does not
+    keep it, or may not be asked."""
     slowest: str | None
     """The command with the longest calls of these."""
     forks: int | None

@@ -129,4 +129,4 @@ class Spin:
 
 
 def _percent(part: float, whole: float) -> float:
-    return 100 * part / whole if whole > 0 else 0.0
+    return min(100.0, max(0.0, 100 * part / whole)) if whole > 0 else 0.0

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from vdscheck.measurements import RedisServing
+from vdscheck.measurements import CallTime, RedisServing
 from vdscheck.plugin import Absent, Reason, unmeasured
 from vdscheck.probes.redis_info import (
     LOUDEST,
@@ -57,7 +57,7 @@ class Account:
             window_s=round(window_s, 3),
             commands=commands[:LOUDEST],
             others_us=sum(each.total_us for each in commands),
-            durations_us=None if new is None else _added(new),
+            calls=None if new is None else _added(new),
             slowest=max(new, key=lambda name: max(new[name])) if new else None,
             forks=forks,
             fork_us=fork_us,
@@ -118,9 +118,9 @@ def no_longer(name: str) -> Absent:
     return unmeasured(Reason.TIMEOUT, f"{name} no longer answers")
 
 
-def _added(found: Histograms) -> tuple[tuple[int, int], ...]:
+def _added(found: Histograms) -> tuple[CallTime, ...]:
     totals: dict[int, int] = {}
     for buckets in found.values():
         for bound, calls in buckets.items():
             totals[bound] = totals.get(bound, 0) + calls
-    return tuple(sorted(totals.items()))
+    return tuple(CallTime(at_most_us=bound, calls=calls) for bound, calls in sorted(totals.items()))

@@ -18,9 +18,8 @@ BATCHES = 2
 """In each snapshot."""
 
 
-def measured(host: Host, server: RedisServer) -> Iterator[RedisLatency]:
+def measured(host: Host, server: RedisServer, window_s: float) -> Iterator[RedisLatency]:
     """Ever better measurements for as long as the window is, which begins when all is set up."""
-    window_s = host.time_left_s
     wire = Wire(server)
     wire.ping_ns()
     measuring = _Measuring(host, wire)

@@ -98,14 +98,14 @@ class Wire:
     def pings_ns(self, found: list[int], until: float) -> None:
         """Add the round trips of one PING after the other until some time on the monotonic clock.
 
-        The bare loop: nothing but redis-py lies between two of them.
+        The bare loop: nothing but redis-py's reading and parsing lies between two of them.
         """
-        sock, send, read = self._bounded, self._connection.send_packed_command, self._connection.read_response
-        packed, clock, answer = (self._ping,), time.monotonic, b"PONG"
+        sock, send, read = self._bounded, self._bounded.sendall, self._connection.read_response
+        packed, clock, answer = self._ping, time.monotonic, b"PONG"
         sock.expect(ANSWER_LIMIT_S)
         try:
             while clock() < until:
-                send(packed, check_health=False)
+                send(packed)
                 answer = read()
                 if answer != b"PONG":
                     break
