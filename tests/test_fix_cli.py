@@ -278,6 +278,18 @@ def test_a_value_is_given_back_by_hand_with_what_the_journal_says() -> None:
     assert found[2].splitlines()[-1] == "code 0"
 
 
+@pytest.mark.parametrize(("words", "imported"), [("", False), ("--dry-run", True)])
+def test_a_run_without_a_plan_and_a_journal_imports_nothing_of_it(words: str, *, imported: bool) -> None:
+    found, _ = parts(
+        f"""
+        "$PYTHON" -X importtime -m vdscheck {words} --json --passive --only sysctl.somaxconn 2>times >report
+        grep -o -e 'vdscheck[.]journal' -e 'vdscheck[.]transaction' -e 'vdscheck[.]plan' times | sort -u
+        """
+    )
+    names = ["vdscheck.journal", "vdscheck.plan", "vdscheck.transaction"]
+    assert found[0].split() == (names if imported else [])
+
+
 def test_yes_without_fix_is_a_wrong_call() -> None:
     done = vdscheck("--yes")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "vdscheck: --yes goes with --fix\n")

@@ -43,7 +43,7 @@ class _Look:
     disks: Mapping[str, Counters]
 
 
-@probe("disk.activity", live=True, deadline_s=3.0, window=Window(0.1, 1.0, 2.0, 10.0))
+@probe("disk.activity", live=True, deadline_s=3.0, window=Window(None, 1.0, 2.0, 10.0))
 def activity(host: Host, disk: DiskPath) -> Iterator[DiskActivity]:
     """Differences of /proc/stat, /proc/diskstats and /proc/pressure/io over a window without any load of ours."""
     names = _names(host, disk)

@@ -24,7 +24,7 @@ class Reading:
 
 @probe(
     "host.load",
-    window=Window(passive_s=0.3, quick_s=0.3, default_s=1.0, thorough_s=2.0),
+    window=Window(passive_s=None, quick_s=0.3, default_s=1.0, thorough_s=2.0),
     deadline_s=3.0,
     live=True,
 )
