@@ -141,7 +141,7 @@ PAIRS: tuple[tuple[Callable[[Bench], Figures], Callable[[Bench], Figures]], ...]
 
 def program(bench: Bench, *words: str) -> Figures:
     """What the whole program finds."""
-    command = [sys.executable, "-m", "vdscheck", "run", "--json", "--disk", str(bench.folder), *words]
+    command = [sys.executable, "-m", "vdscheck", "run", "--json", "--offline", "--disk", str(bench.folder), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
     value = json.loads(done.stdout)["measurements"][f"disk.latency[{bench.folder}]"]["value"]
     typical = {

@@ -142,7 +142,7 @@ def _job(key: str, entry: ProbeEntry, subject: Any, host: Host, options: Options
     if probe.window is not None:
         chosen: float | None = getattr(probe.window, f"{options.effort.value}_s")
         if chosen is None:
-            return unmeasured(Reason.NOT_RUN, "--passive puts no load on the host; run without it")
+            return unmeasured(Reason.NOT_RUN, "--passive neither loads the host nor waits; run without it")
         window_s = options.durations_s.get(probe.id, chosen)
     return Job(key, probe, entry.provides, subject, window_s, window_s + probe.deadline_s)
 

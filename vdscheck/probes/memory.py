@@ -134,7 +134,7 @@ def vmstat(text: str) -> dict[str, int]:
 @probe(
     "memory.swapping",
     deadline_s=3.0,
-    window=Window(passive_s=0.1, quick_s=0.4, default_s=1.0, thorough_s=3.0),
+    window=Window(passive_s=0.05, quick_s=0.4, default_s=1.0, thorough_s=3.0),
     live=True,
 )
 def swapping(host: Host) -> Iterator[Swapping]:

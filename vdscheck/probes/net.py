@@ -41,7 +41,7 @@ def _is_address(name: str) -> bool:
 @probe(
     "net.counters",
     deadline_s=3.0,
-    window=Window(passive_s=0.1, quick_s=0.8, default_s=1.0, thorough_s=10.0),
+    window=Window(passive_s=0.05, quick_s=0.8, default_s=1.0, thorough_s=10.0),
     live=True,
 )
 def counters(host: Host) -> Iterator[NetworkWindow]:
