@@ -388,7 +388,9 @@ def test_a_run_says_which_place_is_nearer_and_where_this_host_can_be(network: Ne
     assert verdicts["path.nearest"] == "pass"
     assert found["path.nearest"]["summary"].startswith("oslo is nearer than frankfurt by 20.")
     assert found["path.location"]["summary"].startswith("this host is within 1,2")
-    assert verdicts["path.rtt[oslo]"] == verdicts["path.rtt[frankfurt]"] == verdicts["path.loss[oslo]"] == "pass"
+    # A busy machine may hold two of a hundred echoes up for longer than the limit: then it is not decided.
+    for name in ("path.rtt[oslo]", "path.rtt[frankfurt]", "path.loss[oslo]"):
+        assert verdicts[name] in ("pass", "unknown"), found[name]["summary"]
     assert verdicts["net.mtu[oslo]"] == verdicts["net.mtu[frankfurt]"] == "pass"
     assert "root" not in json.dumps([each["summary"] for each in found.values()])
 

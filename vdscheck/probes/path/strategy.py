@@ -11,7 +11,7 @@ PACKETS_LIMIT = 300
 """To one address, unless the user owns more by a flag."""
 A_SECOND = 100
 """Packets to one address, whatever was asked for."""
-GAP_S = 0.0101
+GAP_S = 0.01005
 """Between two packets to one address: a little fewer than A_SECOND."""
 HOPS_LIMIT = 30
 BEYOND = 3

@@ -97,7 +97,7 @@ def _made(tracer: Tracer, places: Places, duration_s: float, *, has_ipv6: bool) 
         if way.traced is None or way.traced.problem is not None:
             absent[way.sought.place.name] = _unreachable(way)
         else:
-            traces[way.sought.place.name] = _trace(tracer, way, way.traced, samples=places.how.samples)
+            traces[way.sought.place.name] = _trace(tracer, way, way.traced, samples=places.how.samples and tracer.ended)
     six = [each for each in tracer.candidates if each.family == 6]  # noqa: PLR2004
     return Paths(
         places=tuple(each.place for each in places.sought),

@@ -116,6 +116,9 @@ class Tracer:
     """Whom to ask what addresses are called."""
     round: int = -1
     complete: bool = False
+    """Whether all rounds were made."""
+    ended: bool = False
+    """Whether nothing more will be told."""
     _round_began: float = 0.0
     _count: int = 0
     _by_wire: dict[int, tuple[Candidate, int]] = field(default_factory=dict)
@@ -149,6 +152,7 @@ class Tracer:
                     yield
             for engine in engines:
                 self._hear(engine)
+        self.ended = True
         yield
 
     def _listen(self, selector: selectors.BaseSelector, until: float) -> None:
