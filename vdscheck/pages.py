@@ -92,8 +92,10 @@ def _measured_by(entry: ProbeEntry) -> MeasuredBy:
     probe, said = entry.probe, []
     if probe.window is not None:
         said.append(f"for {probe.window.default_s:g} s")
+    if probe.alone:
+        said.append("with a load of its own")
     if probe.window is not None and probe.window.passive_s is None:
-        said.append("with a load of its own, left out by --passive")
+        said.append("left out by --passive")
     if probe.sends:
         said.append("sends packets, left out by --offline")
     return MeasuredBy(probe=probe.id, method=probe.method, load=", ".join(said))
