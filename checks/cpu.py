@@ -163,6 +163,9 @@ def jitter(spin: Spin, machine: Machine | Absent, load: HostLoad | Absent, lost:
     False positives: A batch job or an upgrade beside vdscheck (other tasks); a quota that you set yourself.
     By hand: redis-cli --intrinsic-latency 5; cat /proc/PID/schedstat (the 2nd number: ready, and not
         running); cat /sys/fs/cgroup/.../cpu.stat (nr_throttled)
+    Fix: only a throttling quota can be mended here: CPUQuota= of the systemd unit, --cpus of Docker,
+        limits.cpu of Kubernetes
+    Undo: set the quota that was there before
     Sources: https://docs.kernel.org/scheduler/sched-stats.html (schedstat);
         https://docs.kernel.org/scheduler/sched-bwc.html (throttling);
         https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.stat, cpu.max)

@@ -118,6 +118,9 @@ def scheduler(stack: DiskStack, machine: Machine | Absent, scheduler: OneOf) -> 
         time and adds latency.
     False positives: A host that must share one disk fairly between tenants, with BFQ by choice.
     By hand: grep . /sys/block/*/queue/scheduler
+    Fix: echo none > /sys/block/DEVICE/queue/scheduler;
+        and for every boot ATTR{queue/scheduler}="none" in a rule of /etc/udev/rules.d
+    Undo: echo OLD > /sys/block/DEVICE/queue/scheduler; and remove the rule
     Sources: https://docs.kernel.org/block/switching-sched.html; the source of the limit
     """
     fast = [each for each in stack.devices if each.kind in ("nvme", "paravirtual") and each.scheduler is not None]

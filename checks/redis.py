@@ -110,6 +110,9 @@ def host_settings(
     False positives: A Redis that keeps nothing on disk never forks, and can do without overcommit.
     By hand: sysctl vm.overcommit_memory net.core.somaxconn; cat /sys/kernel/mm/transparent_hugepage/enabled;
         grep THP_enabled /proc/$(pidof redis-server)/status; redis-cli CONFIG GET tcp-backlog
+    Fix: sysctl -w vm.overcommit_memory=1; sysctl -w net.core.somaxconn=BACKLOG;
+        echo madvise > /sys/kernel/mm/transparent_hugepage/enabled; and restart the server
+    Undo: the same with the values from before
     Sources: https://redis.io/docs/latest/operate/oss_and_stack/management/admin/ (Linux)
     """
     elsewhere = _elsewhere(state)
@@ -207,6 +210,8 @@ def memory(state: RedisServerState, bounded: AtLeast, used: AtMost) -> Judgement
     False positives: A cache that evicts is meant to be full: then its hit rate says more than this. A
         replica may ignore the limit (replica-ignore-maxmemory).
     By hand: redis-cli INFO memory; redis-cli CONFIG GET maxmemory maxmemory-policy; redis-cli INFO stats
+    Fix: redis-cli CONFIG SET maxmemory SIZE; redis-cli CONFIG SET maxmemory-policy POLICY; redis-cli CONFIG REWRITE
+    Undo: redis-cli CONFIG SET maxmemory OLD; redis-cli CONFIG REWRITE
     Sources: https://redis.io/docs/latest/operate/oss_and_stack/management/admin/ (Memory);
         https://redis.io/docs/latest/develop/reference/eviction/
     """
@@ -261,6 +266,7 @@ def exposure(found: RedisExposure, listeners: Listeners | Absent) -> Judgement:
     False positives: A firewall in front of this machine cannot be seen from here: the finding is marked
         so. A default user who may do next to nothing still counts once a command that reads data works.
     By hand: redis-cli -h ADDRESS PING from another machine, without a password; ss -lnt
+    Fix: bind it to the addresses that need it, and set a password: ACL SETUSER default, or requirepass
     Sources: https://redis.io/docs/latest/operate/oss_and_stack/management/security/;
         https://www.iana.org/assignments/iana-ipv4-special-registry/ (what is not public)
     """

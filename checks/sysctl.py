@@ -349,6 +349,9 @@ def huge_pages(owner: KernelOwner | Absent, pages: HugePages, mode: OneOf) -> Ju
         2 MiB at a time.
     False positives: Redis turns them off for itself from 6.2 on.
     By hand: cat /sys/kernel/mm/transparent_hugepage/enabled
+    Fix: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled;
+        and for every boot transparent_hugepage=madvise on the kernel command line
+    Undo: echo OLD > /sys/kernel/mm/transparent_hugepage/enabled; and take it off the command line
     Sources: https://docs.kernel.org/admin-guide/mm/transhuge.html
     """
     foreign = not_ours("transparent_hugepage", owner, host_wide=True)

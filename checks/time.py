@@ -37,6 +37,9 @@ def sync(clock: KernelClock, machine: Machine | Absent) -> Judgement | Absent:
         16 s, which only a daemon can have set. The maximum error itself grows 500 us/s between polls by
         design, and is shown but not judged.
     By hand: timedatectl show -p NTPSynchronized; chronyc tracking; timedatectl timesync-status
+    Fix: apt install systemd-timesyncd; timedatectl set-ntp true;
+        and where systemd does not run: apt install chrony
+    Undo: timedatectl set-ntp false; or apt remove chrony
     Sources: https://man7.org/linux/man-pages/man2/adjtimex.2.html; systemd commit bca5a0eacc (maximum
         error instead of the flag); RFC 5905
     """

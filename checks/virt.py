@@ -220,6 +220,8 @@ def multiqueue(
     Why: With one queue, one CPU takes every packet in, and it is full while the others idle.
     False positives: A host with little traffic never notices.
     By hand: ls -d /sys/class/net/*/queues/rx-*; ethtool -l eth0; cat /proc/net/softnet_stat
+    Fix: ethtool -L DEVICE combined N; queues that the card has not can only be had of the provider
+    Undo: ethtool -L DEVICE combined OLD
     Sources: https://www.linux-kvm.org/page/Multiqueue; https://docs.kernel.org/networking/scaling.html
     """
     if isinstance(machine, Machine):
@@ -265,6 +267,9 @@ def clocksource(clock: ClockSource, sources: OneOf) -> Judgement:
         leaves the program and asks a slow device, 20 to 100 times dearer.
     False positives: None known: a kernel that fell back to hpet says why in `dmesg | grep -i clocksource`.
     By hand: cat /sys/devices/system/clocksource/clocksource0/{current,available}_clocksource
+    Fix: echo NAME > /sys/devices/system/clocksource/clocksource0/current_clocksource, where the kernel
+        offers a better one
+    Undo: echo OLD > /sys/devices/system/clocksource/clocksource0/current_clocksource
     Sources: https://docs.kernel.org/virt/kvm/x86/timekeeping.html;
         https://docs.kernel.org/virt/hyperv/clocks.html
     """
@@ -293,6 +298,7 @@ def cpu_features(cpu: Cpu, level: AtLeast) -> Judgement | Absent:
         CPU") hides both although the processor below has them.
     False positives: A processor that is really that old.
     By hand: /lib64/ld-linux-x86-64.so.2 --help | grep x86-64-v; grep -m1 -ow aes /proc/cpuinfo
+    Fix: ask the provider for the host's processor model (host-passthrough, or a named model)
     Sources: x86-64 psABI, "Micro-Architecture Levels" (https://gitlab.com/x86-psABIs/x86-64-ABI);
         https://www.qemu.org/docs/master/system/i386/cpu.html (why not to use qemu64 and kvm64)
     """

@@ -43,8 +43,8 @@ SOMAXCONN = CheckPage(
             profile="web", check="sysctl.somaxconn", name="backlog", limit="at least 1,024", source="house: a | b"
         ),
     ),
-    fix="sysctl -w net.core.somaxconn=1024\necho 'net.core.somaxconn = 1024' >> /etc/sysctl.d/90-vdscheck.conf",
-    undo="sysctl -w net.core.somaxconn=OLD",
+    fix=("sysctl -w net.core.somaxconn=1024", "echo 'net.core.somaxconn = 1024' >> /etc/sysctl.d/90-vdscheck.conf"),
+    undo=("sysctl -w net.core.somaxconn=OLD",),
 )
 STEAL = replace(SOMAXCONN, id="cpu.steal", title="Nobody else uses our time", profiles=("redis",), severity="low")
 NOBODY = replace(SOMAXCONN, id="cpu.unused", profiles=())
@@ -96,7 +96,7 @@ def test_a_check_without_a_load_says_so() -> None:
 def test_commands_of_explain_stay_on_one_line() -> None:
     for width in (20, 80):
         lines = [line.strip() for line in explanation(SOMAXCONN, **plain(width=width)).decode().splitlines()]
-        for command in ("nstat -az TcpExtListenOverflows | grep -v '; 0'", "ss -ltn", *SOMAXCONN.fix.splitlines()):
+        for command in ("nstat -az TcpExtListenOverflows | grep -v '; 0'", "ss -ltn", *SOMAXCONN.fix):
             assert any(line.endswith(command) for line in lines)
 
 
@@ -127,7 +127,7 @@ def test_profiles_show_each_limit_with_its_source() -> None:
 
 
 def test_the_markdown_page_is_well_formed_whatever_the_text() -> None:
-    text = markdown([STEAL, SOMAXCONN, replace(NOBODY, title="a | b <i> *c*", fix="", undo="", limits=())]).decode()
+    text = markdown([STEAL, SOMAXCONN, replace(NOBODY, title="a | b <i> *c*", fix=(), undo=(), limits=())]).decode()
     rows = [re.sub(r"\\.", "", line) for line in text.splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} == {4, 5}
     assert "[sysctl.somaxconn](#sysctlsomaxconn)" in text
@@ -148,8 +148,8 @@ def test_pages_of_hostile_plugins_do_not_act_on_the_terminal() -> None:
         sections=dict.fromkeys(SOMAXCONN.sections, bad),
         measured_by=(MeasuredBy(probe=bad, method=bad, load=bad),),
         limits=(LimitRow(profile=bad, check=bad, name=bad, limit=bad, source=bad),),
-        fix=bad,
-        undo=bad,
+        fix=(bad,),
+        undo=(bad,),
     )
     profile = ProfilePage(name=bad, summary=bad, sources=bad, limits=page.limits, severities=((bad, bad),))
     for width in (1, 80):

@@ -19,6 +19,8 @@ from vdscheck.threshold import AtLeast, AtMost, OneOf
 
 GROUP = "vdscheck.plugins"
 HEADINGS = ("Why", "False positives", "By hand", "Sources")
+OPTIONAL_HEADINGS = ("Fix", "Undo")
+"""How a finding is mended by hand, where that does not hang on what was found."""
 IMPORT_LIMIT_S = 5.0
 
 _ID = re.compile(r"[a-z][a-z0-9]*\.[a-z0-9]+(-[a-z0-9]+)*")
@@ -308,7 +310,7 @@ def _documentation(doc: str, check_id: str, where: str) -> tuple[str, dict[str, 
     current: list[str] = []
     for line in rest.splitlines():
         heading, colon, text = line.partition(":")
-        if colon and heading in HEADINGS:
+        if colon and heading in HEADINGS + OPTIONAL_HEADINGS:
             current = sections.setdefault(heading, [])
             current.append(text.strip())
         else:

@@ -294,7 +294,8 @@ def _total(groups: Iterable[Iterable[Finding]]) -> tuple[float, int]:
     return kept, weight
 
 
-def _coverage(groups: Iterable[list[Finding]]) -> float:
+def _coverage(groups: Iterable[list[Finding]]) -> float | None:
+    """The share that was decided; None where nothing applies."""
     decided, applicable = 0.0, 0
     for group in groups:
         applying = [finding for finding in group if finding.verdict is not Verdict.NOT_APPLICABLE]
@@ -302,7 +303,7 @@ def _coverage(groups: Iterable[list[Finding]]) -> float:
             known = sum(finding.verdict is not Verdict.UNKNOWN for finding in applying)
             decided += group[0].weight * known / len(applying)
             applicable += group[0].weight
-    return round(decided / applicable, 4) if applicable else 0.0
+    return round(decided / applicable, 4) if applicable else None
 
 
 def _with_points(findings: list[Finding]) -> tuple[Finding, ...]:
@@ -320,7 +321,7 @@ def score(findings: Iterable[Finding]) -> Score:
     """The score of some findings: the contract's formula, its caps and its grades."""
     groups = _by_check(findings)
     kept, weight = _total(groups.values())
-    coverage = _coverage(groups.values())
+    coverage = _coverage(groups.values()) or 0.0
     caps = [
         CAPS[worst.severity]
         for worst in filter(None, map(_worst, groups.values()))

@@ -1,6 +1,5 @@
 """The nouns that cross boundaries: absence, verdicts, judgements, findings, fixes, the report."""
 
-import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
@@ -114,12 +113,12 @@ def named(cls: type[T]) -> type[T]:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def measurement(cls: type[T]) -> type[T]:
-    """Make a measurement type: frozen, with fields given by name, and without NaN and infinity.
+    """Make a measurement type: frozen, with fields given by name, and without NaN and numbers beyond MOST.
 
     Units stand in the names of its fields; its docstring says where the figures come from.
     """
     if "__post_init__" not in cls.__dict__:
-        cls.__post_init__ = refuse_non_finite  # type: ignore[attr-defined]
+        cls.__post_init__ = refuse_absurd  # type: ignore[attr-defined]
     return _made(cls, kw_only=True)
 
 
@@ -216,11 +215,15 @@ class UnavailableError(Exception):
         self.absent = absent
 
 
-def refuse_non_finite(self: object) -> None:
-    """Raise ValueError when a field of a dataclass is NaN or infinite: JSON has no such numbers."""
+MOST = 1e60
+"""No quantity of a computer is larger, and what checks calculate from smaller ones stays finite."""
+
+
+def refuse_absurd(self: object) -> None:
+    """Raise ValueError when a field of a dataclass is NaN or beyond MOST: JSON has no NaN and infinity."""
     for each in fields(self):  # type: ignore[arg-type]
         value = getattr(self, each.name)
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, float) and not -MOST <= value <= MOST:
             message = f"{type(self).__name__}.{each.name} is {value}: what was not measured is Absent"
             raise ValueError(message)
 
@@ -372,7 +375,8 @@ class AreaScore:
     """The score of one area alone; value is None where nothing in it was decided."""
 
     value: int | None
-    coverage: float
+    coverage: float | None
+    """As in Score; None where nothing in it applies."""
 
 
 @frozen

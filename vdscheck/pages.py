@@ -8,7 +8,7 @@ from vdscheck.codec import schema as schema_of
 from vdscheck.measurements import Sysctls
 from vdscheck.model import DROP_IN
 from vdscheck.render import docs
-from vdscheck.render.docs import CheckPage, LimitRow, MeasuredBy, ProfilePage
+from vdscheck.render.docs import CheckPage, LimitRow, MeasuredBy, ProfilePage, steps
 from vdscheck.render.formats import Terminal
 from vdscheck.ruleset import Profile, RulesetError, nearest, read_profile
 
@@ -67,7 +67,6 @@ def _check_pages(catalogue: Catalogue) -> list[CheckPage]:
 def _check_page(entry: CheckEntry, catalogue: Catalogue, known: list[Profile]) -> CheckPage:
     check = entry.check
     judging = [profile for profile in known if set(entry.required_thresholds) <= set(profile.limits.get(check.id, {}))]
-    fixed_by_us = Sysctls in entry.measurement_types
     return CheckPage(
         id=check.id,
         title=entry.title,
@@ -76,9 +75,21 @@ def _check_page(entry: CheckEntry, catalogue: Catalogue, known: list[Profile]) -
         sections=entry.sections,
         measured_by=tuple(_measured_by(each) for each in catalogue.probes_of(entry)),
         limits=tuple(row for profile in judging for row in _limits(profile, check.id)),
-        fix=f"sysctl -w KEY=VALUE\necho 'KEY = VALUE' >> {DROP_IN}" if fixed_by_us else "",
-        undo=f"sysctl -w KEY=OLD\nsed -i '\\#^KEY = #d' {DROP_IN}" if fixed_by_us else "",
+        fix=_mended(entry, "Fix", SYSCTL_FIX),
+        undo=_mended(entry, "Undo", SYSCTL_UNDO),
     )
+
+
+SYSCTL_FIX = ("vdscheck --fix --only {check}", "sysctl -w KEY=VALUE", f"echo 'KEY = VALUE' >> {DROP_IN}")
+SYSCTL_UNDO = ("vdscheck undo", "sysctl -w KEY=OLD", f"sed -i '\\#^KEY = #d' {DROP_IN}")
+
+
+def _mended(entry: CheckEntry, heading: str, of_keys: tuple[str, ...]) -> tuple[str, ...]:
+    """How it is mended, or that is undone: as its docstring says, else as any kernel setting is."""
+    said = steps(entry.sections.get(heading, ""))
+    if said or Sysctls not in entry.measurement_types:
+        return tuple(said)
+    return tuple(line.format(check=entry.check.id) for line in of_keys)
 
 
 def _limits(profile: Profile, check_id: str) -> list[LimitRow]:

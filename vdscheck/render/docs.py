@@ -51,9 +51,9 @@ class CheckPage:
     """By heading: Why, False positives, By hand, Sources."""
     measured_by: tuple[MeasuredBy, ...]
     limits: tuple[LimitRow, ...]
-    fix: str = ""
+    fix: tuple[str, ...] = ()
     """What the tool proposes, a command a line; empty where it proposes nothing."""
-    undo: str = ""
+    undo: tuple[str, ...] = ()
 
 
 @named
@@ -103,8 +103,8 @@ def explanation(page: CheckPage, *, width: int, colour: bool, utf8: bool) -> byt
     entries.text("Measured by", (f"{each.probe}: {each.method}" for each in page.measured_by))
     entries.text("Load", _loads(page))
     entries.text("Limits", _limits_in_words(page.limits))
-    entries.commands("Fix", page.fix.splitlines())
-    entries.commands("Undo", page.undo.splitlines())
+    entries.commands("Fix", page.fix)
+    entries.commands("Undo", page.undo)
     entries.text("Sources", steps(page.sections.get("Sources", "")))
     return canvas.drawn()
 
@@ -224,8 +224,8 @@ def markdown(pages: Sequence[CheckPage]) -> bytes:
         lines += _bullets("Measured by", [f"`{each.probe}`: {_escaped(each.method)}" for each in page.measured_by])
         lines += _paragraph("Load", "; ".join(_loads(page)))
         lines += _limits(page.limits)
-        lines += _block("Fix", page.fix.splitlines())
-        lines += _block("Undo", page.undo.splitlines())
+        lines += _block("Fix", page.fix)
+        lines += _block("Undo", page.undo)
         lines += _bullets("Sources", [_escaped(source) for source in steps(page.sections.get("Sources", ""))])
         lines.pop()
     return ("\n".join(lines) + "\n").encode()

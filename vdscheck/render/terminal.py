@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from vdscheck.model import Confidence, Finding, FixNote, Reason, Report, Severity, Verdict
+from vdscheck.model import AreaScore, Confidence, Finding, FixNote, Reason, Report, Severity, Verdict
 from vdscheck.render.canvas import Canvas, Span
 from vdscheck.render.fix import fix_section
 from vdscheck.render.groups import Alike, Trouble, alike, measured_and_why, troubles
@@ -172,12 +172,16 @@ def _areas(canvas: Canvas, report: Report) -> None:
             row.append((f"{_without_score(report, area):<{AREA_CELLS + 6}}", "dim"))
         else:
             row.extend(canvas.bar(score.value, AREA_CELLS, _area_style(report, area)))
-            row.append((f" {score.value:>3}{'?' if score.coverage < _LITTLE else ' '} ", ""))
+            row.append((f" {score.value:>3}{'?' if _little(score) else ' '} ", ""))
         if number % per_line == 0 or number == len(areas):
             canvas.spans(*row[:-1], (row[-1][0].rstrip(), row[-1][1]))
             row = []
-    if any(each.value is not None and each.coverage < _LITTLE for each in areas.values()):
+    if any(each.value is not None and _little(each) for each in areas.values()):
         canvas.prose([("? less than 60 % of the area was measured", "dim")], indent=2)
+
+
+def _little(score: AreaScore) -> bool:
+    return score.coverage is not None and score.coverage < _LITTLE
 
 
 def _without_score(report: Report, area: str) -> str:
