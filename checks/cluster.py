@@ -289,24 +289,21 @@ def label_truth(
 
 def _has_nvme(node: Node, reports: list[NodeReport], limit: AtMost) -> tuple[bool | None, str]:
     """Whether a node has local NVMe, and how that is known; None where it is not."""
-    if not reports:
-        return None, "no report of it"
     current = [each for each in reports if node.boot_id and each.boot_id == node.boot_id]
     if not current:
-        return None, "its report is of another boot"
+        return None, "its report is of another boot" if reports else "no report of it"
     latest = max(current, key=lambda each: each.taken_at)
     devices = [device for stack in latest.stacks for device in stack.devices]
     if any(device.is_nvme and not device.network for device in devices):
         return True, next(device.in_words for device in devices if device.is_nvme and not device.network)
-    if not devices:
-        return None, "its report says nothing of its disks"
     words = " and ".join(dict.fromkeys(device.in_words for device in devices))
-    if all(device.network or not device.is_unknowable for device in devices):
+    if devices and all(device.network or not device.is_unknowable for device in devices):
         return False, words
     typical = latest.typical_fdatasync_ms
     if typical is not None and limit.verdict(exact(typical).value) is Verdict.FAIL:
         return False, f"{words}, whose typical fdatasync takes {spoken(round(typical, 1))} ms"
-    return None, f"{words}: what is behind it cannot be known from inside"
+    known = f"{words}: what is behind it cannot be known from inside"
+    return None, known if devices else "its report says nothing of its disks"
 
 
 def _answer(name: str, members: list[tuple[Node, str]], label: OneOf) -> Judgement | Absent:
@@ -390,9 +387,9 @@ def _residents(noun: str, places: Mapping[str, tuple[str, ...]], regions: OneOf)
         else:
             outside.setdefault("/".join(where), []).append(name)
     found: dict[str, Judgement | Absent] = {}
-    for where, names in sorted(outside.items()):
-        judged = regions.judge(where, f"the place of {_count(len(names), noun)}")
-        found[f"{noun}s in {where}"] = replace(judged, summary=f"{judged.summary}: {_named(names)}")
+    for place, names in sorted(outside.items()):
+        judged = regions.judge(place, f"the place of {_count(len(names), noun)}")
+        found[f"{noun}s in {place}"] = replace(judged, summary=f"{judged.summary}: {_named(names)}")
     if unknown:
         found[f"{noun}s without a place"] = unmeasured(
             Reason.UNSUPPORTED, f"{_count(len(unknown), noun)} without a region or zone: {_named(unknown)}"

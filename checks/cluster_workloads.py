@@ -412,7 +412,7 @@ def images(
         rolls back nothing.
     False positives: An image that is only ever built and run on one machine. Other tags can be moved as well:
         only a digest cannot.
-    By hand: kubectl get pods -A -o jsonpath='{..image}' | tr ' ' '\\n' | sort | uniq -c
+    By hand: kubectl get pods -A -o custom-columns=NAME:.metadata.name,IMAGES:.spec.containers[*].image
     Sources: https://kubernetes.io/docs/concepts/containers/images/#image-names
     """
     workloads = _judged(live, manifests)

@@ -6,11 +6,11 @@ import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
-from vdscheck.target import safe_text, without_secrets
+from vdscheck.target import TargetKind, safe_text, without_secrets
 
 PAGE_ITEMS = 500
 """Kubernetes' own clients ask for pages of this size (client-go, tools/pager)."""
@@ -35,6 +35,11 @@ class ClusterError(Exception):
 
 class ForbiddenError(UnavailableError):
     """The user may not do this."""
+
+    def __init__(self, absent: Absent, *, nobody: bool = False) -> None:
+        super().__init__(absent)
+        self.nobody = nobody
+        """Whether the server does not know the user at all."""
 
 
 class GoneError(UnavailableError):
@@ -164,6 +169,10 @@ class Cluster:
     Connection and login (certificates, tokens, exec plugins, proxies) are the kubernetes package's.
     """
 
+    target_kind: ClassVar[TargetKind] = "cluster"
+    live: ClassVar[bool] = True
+    root: ClassVar[str] = "/"
+
     login: Login
     namespaces: tuple[str, ...] = ()
     """Which were asked for; empty is all."""
@@ -173,9 +182,6 @@ class Cluster:
     ends_at: float | None = None
     """When the window of the running probe ends, on the monotonic clock."""
     _session: _Session = field(default_factory=_Session, repr=False)
-
-    live = True
-    root = "/"
 
     @property
     def host(self) -> str:
@@ -201,19 +207,23 @@ class Cluster:
 
     def _asked(self, path: str, limit_bytes: int, asked: Asked) -> bytes:
         session = self._connected()
-        for attempt in range(RETRIES + 1):
-            asked.requests += 1
-            try:
-                return self._once(session, path, limit_bytes, asked)
-            except _AgainError as error:
-                if attempt == RETRIES:
-                    raise UnavailableError(error.absent) from error
-                time.sleep(min(error.wait_s, LONGEST_WAIT_S))
-        raise AssertionError
+        for _ in range(RETRIES):
+            with suppress(_AgainError):
+                return self._tried(session, path, limit_bytes, asked)
+        return self._once(session, path, limit_bytes, asked)
+
+    def _tried(self, session: _Session, path: str, limit_bytes: int, asked: Asked) -> bytes:
+        """One request; where it may be asked again, that is waited for first."""
+        try:
+            return self._once(session, path, limit_bytes, asked)
+        except _AgainError as error:
+            time.sleep(min(error.wait_s, LONGEST_WAIT_S))
+            raise
 
     def _once(self, session: _Session, path: str, limit_bytes: int, asked: Asked) -> bytes:
         import urllib3
 
+        asked.requests += 1
         configuration = session.configuration
         timeout = urllib3.Timeout(connect=CONNECT_LIMIT_S, read=READ_LIMIT_S)
         headers = {"Accept": "application/json", "User-Agent": "vdscheck", "Accept-Encoding": "gzip"}
@@ -247,26 +257,26 @@ class Cluster:
             response.release_conn()
         if response.status == 200:  # noqa: PLR2004 - OK
             return bytes(content)
-        self._refuse(path, response.status, dict(response.headers), bytes(content))
+        raise self._refusal(path, response.status, dict(response.headers), bytes(content))
 
-    def _refuse(self, path: str, status: int, headers: dict[str, str], content: bytes) -> NoReturn:
+    def _refusal(self, path: str, status: int, headers: dict[str, str], content: bytes) -> UnavailableError:
         said = _message(content)
         if status == _REFUSED[0]:
             why = f"the server does not know who asks (401): the credentials of context {self.login.name} do not count"
-            raise ForbiddenError(unmeasured(Reason.PERMISSION, why))
+            return ForbiddenError(unmeasured(Reason.PERMISSION, why), nobody=True)
         if status == _REFUSED[1]:
-            raise ForbiddenError(unmeasured(Reason.PERMISSION, _forbidden(path)))
+            return ForbiddenError(unmeasured(Reason.PERMISSION, _forbidden(path)))
         if status == _GONE:
-            raise GoneError(unmeasured(Reason.ERROR, f"GET {_shown(path)}: the list changed while it was read (410)"))
+            return GoneError(unmeasured(Reason.ERROR, f"GET {_shown(path)}: the list changed while it was read (410)"))
         if status == _BUSY or status >= _SERVER_ERROR:
             after = {name.lower(): value for name, value in headers.items()}.get("retry-after", "")
             wait_s = float(after) if re.fullmatch(r"[0-9]{1,6}", after) else RETRY_AFTER_S
             kind = Reason.TIMEOUT if status == _BUSY else Reason.ERROR
             why = f"the server answered GET {_shown(path)} with {status}{said}"
-            raise _AgainError(unmeasured(kind, why), wait_s)
+            return _AgainError(unmeasured(kind, why), wait_s)
         if status == 404:  # noqa: PLR2004 - not found
-            raise UnavailableError(unmeasured(Reason.UNSUPPORTED, f"the server has no {_shown(path)} (404){said}"))
-        raise UnavailableError(
+            return UnavailableError(unmeasured(Reason.UNSUPPORTED, f"the server has no {_shown(path)} (404){said}"))
+        return UnavailableError(
             unmeasured(Reason.ERROR, f"the server answered GET {_shown(path)} with {status}{said}: is it Kubernetes?")
         )
 
@@ -288,14 +298,16 @@ class Cluster:
         configuration = client.Configuration()
         try:
             if self.login.files:
-                config.load_kube_config(
+                config.load_kube_config(  # type: ignore[no-untyped-call]
                     os.pathsep.join(self.login.files),
                     context=self.login.context,
                     client_configuration=configuration,
                     persist_config=False,
                 )
             else:
-                config.load_incluster_config(client_configuration=configuration)
+                config.load_incluster_config(  # type: ignore[no-untyped-call]
+                    client_configuration=configuration
+                )
         except Exception as error:
             why = f"the kubeconfig gives no way to log in to {self.login.name}: {_kind(error)}"
             raise UnavailableError(unmeasured(Reason.PERMISSION, why)) from error
@@ -394,7 +406,7 @@ def _keep_no_secret_files(configuration: Any, pool: Any) -> None:  # noqa: ANN40
     ours = set(getattr(kube_config, "_temp_files", {}).values())
     for name, argument in (("ssl_ca_cert", "ca_certs"), ("cert_file", "cert_file"), ("key_file", "key_file")):
         file = getattr(configuration, name, None)
-        if file in ours:
+        if file is not None and file in ours:
             pool.connection_pool_kw[argument] = f"/proc/self/fd/{os.open(file, os.O_RDONLY)}"
     for file in ours:
         with suppress(OSError):

@@ -1,9 +1,8 @@
 """Manifests: YAML or JSON files of Kubernetes objects, with the lines that they stand on."""
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import yaml
@@ -11,7 +10,7 @@ import yaml
 from vdscheck.measurements.cluster import Manifests, PodTemplate, Workload
 from vdscheck.model import UnavailableError
 from vdscheck.plugin import Host, SubjectError
-from vdscheck.probes.cluster.objects import Controller, Pod
+from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
 from vdscheck.probes.cluster.templates import NAME_LIMIT, template
 from vdscheck.probes.cluster.workloads import replicas, template_of
 from vdscheck.target import absolute, safe_text
@@ -28,8 +27,8 @@ _HELM = "it looks like a template of Helm: give the rendered one (helm template 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read(files: Sequence[str], namespace: str) -> Manifests:
-    """The workloads in some files; `namespace` is that of objects that name none.
+def read(files: Sequence[str], namespace: str, standard_input: Callable[[], bytes]) -> Manifests:
+    """The workloads in some files (`-` is standard input); `namespace` is that of objects that name none.
 
     Raises SubjectError: one line with file and line.
     """
@@ -37,7 +36,7 @@ def read(files: Sequence[str], namespace: str) -> Manifests:
     others: dict[str, int] = {}
     for file in files:
         shown = "standard input" if file == STANDARD_INPUT else safe_text(file)
-        text = _content(file, shown)
+        text = _content(file, shown, standard_input)
         for value, node in _objects(text, shown):
             kind = value["kind"]
             if kind in KINDS:
@@ -50,9 +49,9 @@ def read(files: Sequence[str], namespace: str) -> Manifests:
     return Manifests(files=tuple(map(safe_text, files)), workloads=tuple(workloads), others=others)
 
 
-def _content(file: str, shown: str) -> str:
+def _content(file: str, shown: str, standard_input: Callable[[], bytes]) -> str:
     if file == STANDARD_INPUT:
-        raw = sys.stdin.buffer.read(FILE_LIMIT_BYTES + 1)
+        raw = standard_input()
         if len(raw) > FILE_LIMIT_BYTES:
             _refuse(shown, f"larger than {FILE_LIMIT_BYTES:,} bytes")
     else:
@@ -66,7 +65,7 @@ def _content(file: str, shown: str) -> str:
         _refuse(shown, f"not UTF-8 (byte {error.start}): not a manifest")
 
 
-def _refuse(where: str, why: str) -> Any:  # noqa: ANN401 - never returns
+def _refuse(where: str, why: str) -> NoReturn:
     message = f"{where}: {why}"
     raise SubjectError(message)
 
@@ -155,21 +154,21 @@ def _workload(value: Mapping[str, Any], node: Any, shown: str, namespace: str) -
     kind = value["kind"]
     where = f"{shown}:{node.start_mark.line + 1}"
     controller: Controller | None = None
+    found: PodSpec | None
     try:
         if kind == "Pod":
             pod = msgspec.convert(value, Pod)
-            meta, spec = pod.metadata, pod.spec
+            meta, found = pod.metadata, pod.spec
             way = ["spec"]
         else:
             controller = msgspec.convert(value, Controller)
             meta, found = controller.metadata, template_of(controller)
             way = ["spec", *(["jobTemplate", "spec"] if kind == "CronJob" else []), "template", "spec"]
-            if found is None:
-                _refuse(where, f"a {kind} without {'.'.join(way)}")
-            spec = found
     except msgspec.ValidationError as error:
         _refuse(where, f"{kind}: {safe_text(str(error))[:200]}")
-    if not spec.containers:
+    if found is None:
+        _refuse(where, f"a {kind} without {'.'.join(way)}")
+    if not found.containers:
         _refuse(where, f"{kind}: {'.'.join(way)} has no containers")
     if not meta.name and not isinstance(value["metadata"].get("generateName"), str):
         _refuse(where, f"a {kind} without metadata.name")
@@ -179,7 +178,7 @@ def _workload(value: Mapping[str, Any], node: Any, shown: str, namespace: str) -
         name=safe_text(meta.name or f"{value['metadata'].get('generateName', '')}*")[:NAME_LIMIT],
         where=where,
         wanted=replicas(kind, controller),
-        template=_with_lines(template(spec), _child(node, *way)),
+        template=_with_lines(template(found), _child(node, *way)),
         pods=None,
     )
 

@@ -73,7 +73,9 @@ def read(cluster: Cluster) -> NodeReports | Absent:
 
 
 def _from_folder(folder: str) -> NodeReports:
-    host, found, refused = Host(), [], []
+    host = Host()
+    found: list[NodeReport] = []
+    refused: list[str] = []
     for name in host.names(folder):
         if name.endswith(".json"):
             file = os.path.join(folder, name)

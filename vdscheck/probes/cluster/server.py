@@ -22,7 +22,7 @@ def asked(cluster: Cluster) -> ClusterServer:
     try:
         version = decoded(cluster.get("/version"), Version, "/version").git_version
     except ForbiddenError as error:
-        if "(401)" in error.absent.detail:
+        if error.nobody:
             raise
     path = f"/api/v1/namespaces/{cluster.login.namespace}"
     got = f"namespace {cluster.login.namespace}"

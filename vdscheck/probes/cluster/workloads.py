@@ -126,20 +126,17 @@ class _Controllers:
 
 def read(cluster: Cluster) -> ClusterWorkloads:
     """All controllers and pods that may be read."""
-    controllers, missing, reads = _Controllers(), {}, []
-    namespaces, why = cluster.namespaces, ""
-    gathered: Gathered | None = None
-    for scope in (namespaces, (cluster.login.namespace,)):
-        try:
-            controllers, missing, reads = _controllers(cluster, scope)
-            gathered = _pods(cluster, scope, controllers, reads)
-            namespaces = scope
-            break
-        except ForbiddenError as error:
-            if cluster.namespaces or scope or "(401)" in error.absent.detail:
-                raise
-            why = error.absent.detail
-    assert gathered is not None  # noqa: S101 - the loop ends by break or by raising
+    try:
+        return _read(cluster, cluster.namespaces, "")
+    except ForbiddenError as error:
+        if cluster.namespaces or error.nobody:
+            raise
+        return _read(cluster, (cluster.login.namespace,), error.absent.detail)
+
+
+def _read(cluster: Cluster, namespaces: tuple[str, ...], why: str) -> ClusterWorkloads:
+    controllers, missing, reads = _controllers(cluster, namespaces)
+    gathered = _pods(cluster, namespaces, controllers, reads)
     return ClusterWorkloads(
         namespaces=namespaces,
         why_namespaces=why,
@@ -157,7 +154,9 @@ def _paths(prefix: str, resource: str, namespaces: tuple[str, ...]) -> list[str]
 def _controllers(
     cluster: Cluster, namespaces: tuple[str, ...]
 ) -> tuple[_Controllers, dict[str, Absent], list[ListRead]]:
-    controllers, missing, reads = _Controllers(), {}, []
+    controllers = _Controllers()
+    missing: dict[str, Absent] = {}
+    reads: list[ListRead] = []
     for resource, group, kind in _CONTROLLERS:
         for path in _paths(f"/apis/{group}/v1", resource, namespaces):
             try:
