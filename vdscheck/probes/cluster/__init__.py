@@ -18,41 +18,41 @@ from vdscheck.plugin import Absent, not_applicable, probe
 @probe("cluster.server", deadline_s=30.0, cheap=True, sends=True)
 def server(cluster: Cluster) -> ClusterServer:
     """Asks for /version, and 40 times for one namespace, one after the other."""
-    from vdscheck.probes.cluster import server as asking
+    from vdscheck.probes.cluster.server import asked
 
-    return asking.asked(cluster)
+    return asked(cluster)
 
 
 @probe("cluster.nodes", deadline_s=60.0, cheap=True, sends=True)
 def nodes(cluster: Cluster) -> ClusterNodes:
     """Lists all nodes, in pages of 500."""
-    from vdscheck.probes.cluster import nodes as reading
+    from vdscheck.probes.cluster.nodes import read
 
-    return reading.read(cluster)
+    return read(cluster)
 
 
 @probe("cluster.workloads", deadline_s=120.0, cheap=True, sends=True)
 def workloads(cluster: Cluster) -> ClusterWorkloads:
     """Lists Deployments, StatefulSets, DaemonSets, Jobs, CronJobs and all pods, in pages of 500."""
-    from vdscheck.probes.cluster import workloads as reading
+    from vdscheck.probes.cluster.workloads import read
 
-    return reading.read(cluster)
+    return read(cluster)
 
 
 @probe("cluster.volumes", deadline_s=30.0, cheap=True, sends=True)
 def volumes(cluster: Cluster) -> ClusterVolumes:
     """Lists all persistent volumes, in pages of 500."""
-    from vdscheck.probes.cluster import nodes as reading
+    from vdscheck.probes.cluster.nodes import read_volumes
 
-    return reading.volumes(cluster)
+    return read_volumes(cluster)
 
 
 @probe("cluster.node-reports", deadline_s=60.0, cheap=True, sends=True)
 def node_reports(cluster: Cluster) -> NodeReports | Absent:
     """Reads reports of nodes from a folder, or from labelled ConfigMaps in the namespace vdscheck."""
-    from vdscheck.probes.cluster import reports
+    from vdscheck.probes.cluster.reports import read
 
-    return reports.read(cluster)
+    return read(cluster)
 
 
 @probe("cluster.manifests", cheap=True)

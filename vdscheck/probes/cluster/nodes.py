@@ -57,7 +57,7 @@ def _node(each: NodeObject) -> Node:
     )
 
 
-def volumes(cluster: Cluster) -> ClusterVolumes:
+def read_volumes(cluster: Cluster) -> ClusterVolumes:
     """All persistent volumes."""
     found: list[Volume] = []
 
