@@ -286,13 +286,19 @@ class Cluster:
         return self._session
 
     def _connect(self) -> None:
-        """Log in as the kubernetes package does it: nothing of what went wrong is told but its kind.
+        """Log in as the kubernetes package does it: of what goes wrong there only the kind is told.
 
-        An exec plugin prints what it likes, and an error of a file may quote it.
+        An exec plugin prints what it likes, an error of a file may quote it, and the package logs both.
         """
         import logging
 
-        logging.disable(logging.CRITICAL)
+        heard: list[str] = []
+
+        class Ear(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                heard.append(record.getMessage())
+
+        logging.getLogger().handlers = [Ear(logging.ERROR)]
         from kubernetes import client, config
 
         configuration = client.Configuration()
@@ -311,6 +317,9 @@ class Cluster:
         except Exception as error:
             why = f"the kubeconfig gives no way to log in to {self.login.name}: {_kind(error)}"
             raise UnavailableError(unmeasured(Reason.PERMISSION, why)) from error
+        if heard and not (configuration.api_key or configuration.cert_file or configuration.username):
+            why = f"nothing logs in to {self.login.name}: {_kind(heard[0], 'its exec plugin failed')}"
+            raise UnavailableError(unmeasured(Reason.PERMISSION, why))
         if configuration.host and urlsplit(configuration.host).scheme not in ("http", "https"):
             why = f"the address of the server of {self.login.name} is not http:// or https://"
             raise UnavailableError(unmeasured(Reason.UNREACHABLE, why))
@@ -331,7 +340,7 @@ class _AgainError(UnavailableError):
         self.wait_s = wait_s
 
 
-def _kind(error: BaseException) -> str:
+def _kind(error: BaseException | str, otherwise: str = "") -> str:
     """What an error of a login says, as far as it is ours to repeat: of an exec plugin only how it ended."""
     text = safe_text(str(error)).splitlines()[0] if str(error) else ""
     found = re.match(r"exec: process returned (-?[0-9]+)", text)
@@ -344,7 +353,7 @@ def _kind(error: BaseException) -> str:
         return known[1]
     if isinstance(error, FileNotFoundError):
         return f"{safe_text(str(error.filename))} is not there"
-    return type(error).__name__
+    return otherwise or type(error).__name__
 
 
 def _unreachable(error: BaseException, cluster: Cluster) -> Absent:
