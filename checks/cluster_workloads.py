@@ -357,7 +357,7 @@ def _wrong(helper: Container, shared: list[tuple[str, str]], workload: Workload)
 
 
 def _or(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and no {words[-1]}"
+    return " and no ".join([", no ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 @check("cluster.resources", severity=Severity.MEDIUM)

@@ -116,7 +116,7 @@ def _header(canvas: Canvas, report: Report) -> None:
 
 
 def _is_guest(report: Report) -> bool:
-    return report.target.virtualization not in (None, "none")
+    return report.target.kind == "host" and report.target.virtualization not in (None, "none")
 
 
 def _score(canvas: Canvas, report: Report) -> None:
