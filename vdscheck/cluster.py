@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
@@ -16,6 +18,8 @@ PAGE_ITEMS = 500
 """Kubernetes' own clients ask for pages of this size (client-go, tools/pager)."""
 PAGE_LIMIT_BYTES = 256 << 20
 """No page is larger: an object may have 1.5 MB (etcd), and a page of large ones is rare."""
+LOGIN_LIMIT_S = 20.0
+"""How long a program of the kubeconfig may take to log in."""
 CONNECT_LIMIT_S = 5.0
 READ_LIMIT_S = 30.0
 """How long the server may send nothing."""
@@ -160,6 +164,9 @@ class _Session:
 
     configuration: Any = None
     pool: Any = None
+    answered: bool = False
+    failed: Absent | None = None
+    """Why there is none: nothing else is tried then, so that a run ends soon."""
 
 
 @dataclass
@@ -241,7 +248,10 @@ class Cluster:
                 preload_content=False,
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise UnavailableError(_unreachable(error, self)) from error
+            absent = _unreachable(error, self)
+            session.failed = None if session.answered else absent
+            raise UnavailableError(absent) from error
+        session.answered = True
         try:
             content = bytearray()
             for piece in response.stream(PIECE_BYTES, decode_content=True):
@@ -281,8 +291,15 @@ class Cluster:
         )
 
     def _connected(self) -> _Session:
+        if self._session.failed is not None:
+            raise UnavailableError(self._session.failed)
         if self._session.pool is None:
-            self._connect()
+            try:
+                with _limited(LOGIN_LIMIT_S):
+                    self._connect()
+            except UnavailableError as error:
+                self._session.failed = error.absent
+                raise
         return self._session
 
     def _connect(self) -> None:
@@ -332,6 +349,23 @@ class Cluster:
         _keep_no_secret_files(configuration, self._session.pool)
 
 
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Interrupt what takes longer, in the main thread; the package waits for a program without a deadline."""
+
+    def ring(_number: int, _frame: object) -> None:
+        message = f"it did not end within {seconds:g} s"
+        raise TimeoutError(message)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 class _AgainError(UnavailableError):
     """May be asked again after a while."""
 
@@ -346,6 +380,8 @@ def _kind(error: BaseException | str, otherwise: str = "") -> str:
     found = re.match(r"exec: process returned (-?[0-9]+)", text)
     if found:
         return f"its exec plugin ended with {found[1]}"
+    if text.startswith("it did not end within "):
+        return f"its exec plugin hangs: {text}"
     if text.startswith("exec: "):
         return "its exec plugin did not give credentials as it should"
     known = re.match(r"Invalid kube-config file\. (Expected [^\n]{1,80}|No configuration found)", text)

@@ -83,11 +83,12 @@ def cluster_note(measurements: Measurements, name: str) -> TargetNote:
         boot_id=None,
         os=f"Kubernetes {version.removeprefix('v')}" if version else None,
         kernel=None,
-        virtualization=None if nodes is None else f"{len(nodes.nodes):,} node{'' if len(nodes.nodes) == 1 else 's'}",
+        virtualization=None,
         cpu_model=None,
         cpus=sum(each.cpu_millicores or 0 for each in amounts) // 1000 if amounts else None,
         memory_bytes=sum(each.memory_bytes or 0 for each in amounts) if amounts else None,
         root=None,
+        nodes=None if nodes is None else len(nodes.nodes),
     )
 
 

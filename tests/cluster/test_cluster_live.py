@@ -101,7 +101,7 @@ def test_a_cluster_of_good_and_bad_nodes_is_told_node_by_node(empty: KubeServer)
     ):
         empty.create("/api/v1/nodes", made)
     found = examined(empty, "--min-nvme", "2", "--region", "no-osl")
-    assert found["target"]["virtualization"] == "5 nodes"
+    assert found["target"]["nodes"] == 5
     expected = {
         "nvme-label": "fail",
         "node-health[NotReady]": "fail",
@@ -400,6 +400,15 @@ def test_an_exec_plugin_that_fails_tells_no_secret(empty: KubeServer, tmp_path: 
     assert "s3cret" not in done.stdout + done.stderr
     unknown = [each for each in json.loads(done.stdout)["findings"] if each["verdict"] == "unknown"]
     assert all(said in each["summary"] for each in unknown), unknown[0]
+
+
+@pytest.mark.slow
+def test_an_exec_plugin_that_hangs_is_given_up_once_and_ended(empty: KubeServer, tmp_path: Path) -> None:
+    config = plugged(empty, script(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 300"))
+    done = vdscheck("cluster", "--kubeconfig", str(config), "--json")
+    unknown = [each for each in json.loads(done.stdout)["findings"] if each["verdict"] == "unknown"]
+    assert all("its exec plugin hangs: it did not end within 20 s" in each["summary"] for each in unknown)
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
 def test_an_exec_plugin_that_is_not_there_is_named_as_that(empty: KubeServer, tmp_path: Path) -> None:

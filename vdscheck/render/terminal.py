@@ -89,6 +89,7 @@ def _header(canvas: Canvas, report: Report) -> None:
     target, run = report.target, report.run
     machine = [
         kind_of_machine(target.virtualization),
+        "" if target.nodes is None else _count(target.nodes, "node"),
         "" if target.cpus is None else f"{target.cpus} {'vCPU' if _is_guest(report) else 'CPU'}",
         "" if target.memory_bytes is None else amount_of_memory(target.memory_bytes),
     ]
