@@ -1,6 +1,8 @@
 """`vdscheck cluster` against a real API server: each finding, each kind of user, and what may be wrong."""
 
+import base64
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 import yaml
 
 from tests.lab.kube_server import KubeServer, node, pod
-from tests.program import report, vdscheck
+from tests.program import PROGRAM, environment, report, vdscheck
 
 pytestmark = pytest.mark.xdist_group("kube")
 
@@ -265,13 +267,57 @@ def test_a_token_that_has_expired_is_no_user(empty: KubeServer) -> None:
     assert found["score"]["value"] is None
 
 
+def encoded(file: Path) -> str:
+    return base64.b64encode(file.read_bytes()).decode()
+
+
+@pytest.mark.parametrize("place", ["files", "data"])
+def test_a_certificate_of_a_client_logs_in_and_leaves_no_file(empty: KubeServer, tmp_path: Path, place: str) -> None:
+    certificate, key = empty.folder / "client.crt", empty.folder / "client.key"
+    login = (
+        {"client-certificate-data": encoded(certificate), "client-key-data": encoded(key)}
+        if place == "data"
+        else {"client-certificate": str(certificate), "client-key": str(key)}
+    )
+    found = report("cluster", "--kubeconfig", str(empty.kubeconfig(login=login)), env={"TMPDIR": str(tmp_path)})
+    assert found["score"]["value"] == 100
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_of_kubeconfigs_is_one(empty: KubeServer, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.write_text("current-context: lab\n")
+    listed = f"{tmp_path / 'gone'}:{first}:{empty.kubeconfig()}"
+    assert report("cluster", env={"KUBECONFIG": listed})["target"]["name"] == "lab"
+
+
+def test_a_pod_logs_in_with_its_service_account(empty: KubeServer, tmp_path: Path) -> None:
+    folder = "/run/secrets/kubernetes.io/serviceaccount"
+    (tmp_path / "token").write_text("admin-token")
+    (tmp_path / "namespace").write_text("shop")
+    (tmp_path / "ca.crt").write_bytes(empty.authority.read_bytes())
+    inside = f'mount -t tmpfs none /run && mkdir -p {folder} && cp {tmp_path}/* {folder} && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", inside, "sh", *PROGRAM, "cluster", "--json"],
+        env=environment(
+            KUBERNETES_SERVICE_HOST="127.0.0.1", KUBERNETES_SERVICE_PORT=str(empty.port), HOME=str(tmp_path)
+        ),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+    )
+    found = json.loads(done.stdout)
+    assert found["target"]["name"] == "in-cluster"
+    assert found["measurements"]["cluster.server"]["value"]["got"] == "namespace shop"
+
+
 # What may be wrong on the way
 
 
 @pytest.fixture
 def other_authority(tmp_path: Path) -> Path:
-    import subprocess
-
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other", "-days", "1"]
     subprocess.run([*words, "-keyout", "key", "-out", "crt"], check=True, capture_output=True, cwd=tmp_path)
     return tmp_path / "crt"
@@ -418,10 +464,7 @@ def test_an_exec_plugin_that_is_not_there_is_named_as_that(empty: KubeServer, tm
 
 
 def test_the_files_of_keys_in_a_kubeconfig_are_not_left_behind(empty: KubeServer, tmp_path: Path) -> None:
-    import base64
-
-    authority = base64.b64encode(empty.authority.read_bytes()).decode()
-    config = empty.kubeconfig(cluster={"certificate-authority-data": authority})
+    config = empty.kubeconfig(cluster={"certificate-authority-data": encoded(empty.authority)})
     text = json.loads(config.read_text())
     del text["clusters"][0]["cluster"]["certificate-authority"]
     config.write_text(json.dumps(text))

@@ -7,6 +7,7 @@ it is asked to.
 import http.server
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,6 +148,19 @@ def test_a_server_that_is_busy_is_asked_again(tmp_path: Path, status: int) -> No
         return None
 
     assert nodes_of(examined(answering, tmp_path)) == ALL
+
+
+def test_a_server_that_names_a_time_is_not_asked_before(tmp_path: Path) -> None:
+    at = []
+
+    def answering(path: str, _query: dict[str, list[str]], count: int) -> Answer | None:
+        if path != "/api/v1/nodes":
+            return None
+        at.append(time.monotonic())
+        return (429, {"Retry-After": "1"}, b"{}") if count == 0 else None
+
+    assert nodes_of(examined(answering, tmp_path)) == ALL
+    assert at[1] - at[0] >= 1
 
 
 def test_a_server_that_stays_broken_is_quoted_once_and_harmless(tmp_path: Path) -> None:

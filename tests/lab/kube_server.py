@@ -82,6 +82,27 @@ class KubeServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         key = self.folder / "sa.key"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        subject = ["-subj", "/O=system:masters/CN=certified"]
+        authority = ["-x509", "-subj", "/CN=clients", "-keyout", "ca.key", "-out", "ca.crt"]
+        for words in (
+            ["req", "-newkey", "rsa:2048", "-nodes", "-days", "1", *authority],
+            ["req", "-newkey", "rsa:2048", "-nodes", *subject, "-keyout", "client.key", "-out", "client.csr"],
+            [
+                "x509",
+                "-req",
+                "-in",
+                "client.csr",
+                "-CA",
+                "ca.crt",
+                "-CAkey",
+                "ca.key",
+                "-days",
+                "1",
+                "-out",
+                "client.crt",
+            ],
+        ):
+            subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=self.folder)
         rows = (f"{name}-token,{name},{number},{groups}" for number, (name, groups) in enumerate(USERS.items(), 1))
         (self.folder / "tokens.csv").write_text("\n".join(rows) + "\n")
         try:
@@ -113,7 +134,7 @@ class KubeServer:
             f"--cert-dir={self.folder / 'certs'}",
             *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
             "--service-account-issuer=https://kubernetes.default.svc",
-            f"--token-auth-file={self.folder / 'tokens.csv'}",
+            *(f"--token-auth-file={self.folder / 'tokens.csv'}", f"--client-ca-file={self.folder / 'ca.crt'}"),
             *("--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24"),
             # no controllers run here that would make what these wait for
             "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition,Priority",
