@@ -222,7 +222,7 @@ def test_everything_that_is_installed_is_declared_rightly() -> None:
     assert {"web", "redis", "postgres", "kubernetes-node", "latency"} <= set(found.profiles)
     assert len(found.checks) >= 25
     areas = {entry.check.area for entry in found.checks.values()}
-    assert areas == {"sysctl", "virt", "cpu", "memory", "time", "disk", "redis", "path", "net"}
+    assert areas == {"sysctl", "virt", "cpu", "memory", "time", "disk", "redis", "path", "net", "cluster"}
 
 
 def test_the_module_of_an_area_declares_the_checks_of_that_area_and_no_others() -> None:

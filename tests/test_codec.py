@@ -18,6 +18,7 @@ from vdscheck.catalogue import Catalogue, load
 from vdscheck.codec import CodecError, convert, decode, decode_report, encode, schema
 from vdscheck.judge import judge
 from vdscheck.measure import Effort, Options, measure
+from vdscheck.measurements import cluster
 from vdscheck.model import MOST, Taken
 from vdscheck.ruleset import build
 from vdscheck.stats import Distribution, Recorder
@@ -25,10 +26,12 @@ from vdscheck.target import Host
 
 KINDS = [
     kind
-    for kind in vars(all_measurements).values()
+    for module in (all_measurements, cluster)
+    for kind in vars(module).values()
     if isinstance(kind, type)
     and dataclasses.is_dataclass(kind)
     and kind.__module__.startswith(all_measurements.__name__)
+    and (module is cluster or kind not in vars(cluster).values())
 ]
 TODAY = "2026-11-24"
 
@@ -99,7 +102,8 @@ def test_saved_measurements_are_judged_as_fresh_ones(catalogue: Catalogue, kind:
     entry = catalogue.by_type.get(kind)
     if entry is None:
         return
-    ruleset = build(catalogue, ["web", "redis"], {}, "0")
+    profiles = ["cluster"] if entry.target == "cluster" else ["web", "redis"]
+    ruleset = build(catalogue, profiles, {}, "0", entry.target)
     subjects = [""] if entry.subject is None else [f"[{name}]" for name in entry.subject.chosen({})]
     drawn = {f"{entry.probe.id}{subject}": taken(data.draw(instances(kind))) for subject in subjects}
     fresh = {**of_this_host(), **drawn}
@@ -120,7 +124,8 @@ def test_saved_measurements_are_judged_as_fresh_ones(catalogue: Catalogue, kind:
 @functools.cache
 def of_this_host() -> dict[str, Taken]:
     """What the probes find here."""
-    outcome = measure(Host(), load().probes.values(), Options(Effort.PASSIVE))
+    probes = [entry for entry in load().probes.values() if entry.target == "host"]
+    outcome = measure(Host(), probes, Options(Effort.PASSIVE))
     return {
         key: dataclasses.replace(each, taken_at="", duration_s=0.0, method="")
         for key, each in outcome.measurements.items()

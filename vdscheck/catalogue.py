@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from vdscheck import guard
 from vdscheck.model import Absent, Judgement, frozen
 from vdscheck.plugin import Check, Limits, Probe, ProfileFile
-from vdscheck.target import Host
+from vdscheck.target import TargetKind
 from vdscheck.threshold import AtLeast, AtMost, OneOf
 
 GROUP = "vdscheck.plugins"
@@ -23,6 +23,7 @@ OPTIONAL_HEADINGS = ("Fix", "Undo")
 """How a finding is mended by hand, where that does not hang on what was found."""
 IMPORT_LIMIT_S = 5.0
 
+FOR_CLUSTERS = "cluster-"
 _ID = re.compile(r"[a-z][a-z0-9]*\.[a-z0-9]+(-[a-z0-9]+)*")
 _THRESHOLDS = (AtMost, AtLeast, OneOf)
 
@@ -73,6 +74,8 @@ class ProbeEntry:
     provides: Any
     subject: Any
     generates: bool
+    target: TargetKind = "host"
+    """What it is a probe of."""
 
 
 @frozen
@@ -88,15 +91,21 @@ class Catalogue:
         """The probes whose measurements a check reads."""
         return tuple(self.by_type[each] for each in entry.measurement_types)
 
+    def target_of(self, entry: CheckEntry) -> TargetKind:
+        """What a check judges: a host or a cluster."""
+        return self.by_type[entry.measurement_types[0]].target
 
-def load() -> Catalogue:
+
+def load(*, clusters: bool = True) -> Catalogue:
     """The catalogue of everything installed in this environment.
 
-    Raises CatalogueError for what cannot be loaded or is declared wrongly.
+    Entry points whose name begins with `cluster-` serve clusters alone; a run on a host does without
+    them, and saves their import. Raises CatalogueError for what cannot be loaded or is declared wrongly.
     """
     found: list[tuple[str, Any]] = []
     for name, value in sorted(entry_points(GROUP, sys.path), key=lambda point: (point[1], point[0])):
-        found.extend(_declared(_imported(name, value)))
+        if clusters or not name.startswith(FOR_CLUSTERS):
+            found.extend(_declared(_imported(name, value)))
     return assemble(found)
 
 
@@ -147,6 +156,8 @@ def assemble(found: Iterable[tuple[str, Any]]) -> Catalogue:
         for wanted in check.measurement_types:
             if wanted not in by_type:
                 _refuse(check.check.where, f"no probe provides {getattr(wanted, '__name__', wanted)}")
+        if len({by_type[wanted].target for wanted in check.measurement_types}) > 1:
+            _refuse(check.check.where, f"{check.check.id} reads measurements of a host and of a cluster")
     return Catalogue(checks, probes, profiles, by_type)
 
 
@@ -330,8 +341,11 @@ def _probe_entry(probe: Probe) -> ProbeEntry:
     _parameters_annotated(probe.function, hints, where)
     returned = hints.pop("return", NoneType)
     parameters = list(hints.values())
-    if not parameters or parameters[0] is not Host or len(parameters) > 2:  # noqa: PLR2004
-        _refuse(where, f"{probe.id}: the first parameter of a probe is a Host, and a second one its subject")
+    target = getattr(parameters[0], "target_kind", None) if parameters else None
+    if target not in ("host", "cluster") or len(parameters) > 2:  # noqa: PLR2004
+        _refuse(
+            where, f"{probe.id}: the first parameter of a probe is a Host or a Cluster, and a second one its subject"
+        )
     subject = parameters[1] if len(parameters) > 1 else None
     if subject is not None and not hasattr(subject, "chosen"):
         _refuse(where, f"{probe.id}: {subject} has no classmethod `chosen(settings)` that names the subjects")
@@ -343,7 +357,7 @@ def _probe_entry(probe: Probe) -> ProbeEntry:
         _refuse(where, f"{probe.id} returns {returned}: a probe returns a measurement type")
     if generates is not (probe.window is not None):
         _refuse(where, f"{probe.id}: a generator states its window, and only a generator has one")
-    return ProbeEntry(probe, provides, subject, generates)
+    return ProbeEntry(probe, provides, subject, generates, target)
 
 
 def _class_of(hint: Any) -> type:  # noqa: ANN401

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from vdscheck.codec import CodecError, decode, encode
 from vdscheck.guard import how_it_ended
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
 from vdscheck.plugin import Probe
-from vdscheck.target import Host
+from vdscheck.target import Target
 
 FRAME_LIMIT_BYTES = 16 << 20
 """The largest measurement that is taken: far beyond any sensible one."""
@@ -89,12 +89,12 @@ def now() -> str:
 # In the child
 
 
-def work(host: Host, jobs: Iterable[Job], say: Callable[[Frame], None]) -> None:
+def work(host: Target, jobs: Iterable[Job], say: Callable[[Frame], None]) -> None:
     """Do the jobs one after the other; a job that fails is an absence, not the end."""
     for job in jobs:
         began = time.monotonic()
         say(Frame("started", job.key))
-        here = replace(host, ends_at=began + job.window_s if job.window_s else None)
+        here = replace(cast("Any", host), ends_at=began + job.window_s if job.window_s else None)
         measured = False
         try:
             for value in _values(job, here):
@@ -111,7 +111,7 @@ def work(host: Host, jobs: Iterable[Job], say: Callable[[Frame], None]) -> None:
         say(Frame("ended", job.key))
 
 
-def _values(job: Job, host: Host) -> Iterator[Any]:
+def _values(job: Job, host: Target) -> Iterator[Any]:
     subject = () if job.subject is None else (job.subject,)
     found = job.probe.function(host, *subject)
     if job.probe.window is None:
@@ -197,7 +197,7 @@ def _prctl(option: int, value: int) -> None:
 class Parent:
     """Runs jobs in children, ends them at their deadlines with all their descendants, and reports."""
 
-    def __init__(self, host: Host, up: int, control: int, ends_at: float) -> None:
+    def __init__(self, host: Target, up: int, control: int, ends_at: float) -> None:
         self._host, self._up, self._control, self._ends_at = host, up, control, ends_at
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
@@ -409,7 +409,7 @@ def _stat(pid: int) -> tuple[bytes, ...]:
     return ()
 
 
-def spawn(host: Host, together: list[list[Job]], alone: list[Job], ends_at: float) -> tuple[int, int, int]:
+def spawn(host: Target, together: list[list[Job]], alone: list[Job], ends_at: float) -> tuple[int, int, int]:
     """Fork the parent and let it run the jobs.
 
     Returns its pid, the descriptor that its frames come from, and one that ends everything when
@@ -425,7 +425,9 @@ def spawn(host: Host, together: list[list[Job]], alone: list[Job], ends_at: floa
     return pid, receive, hold
 
 
-def _parent(host: Host, together: list[list[Job]], alone: list[Job], ends_at: float, up: int, control: int) -> NoReturn:
+def _parent(
+    host: Target, together: list[list[Job]], alone: list[Job], ends_at: float, up: int, control: int
+) -> NoReturn:
     code = 1
     try:
         os.setsid()

@@ -13,6 +13,7 @@ import typer
 from vdscheck import __version__
 from vdscheck.options import (
     ConfigFile,
+    Context,
     DryRun,
     Duration,
     FailOn,
@@ -23,19 +24,27 @@ from vdscheck.options import (
     Ipv4,
     Ipv6,
     Json,
+    Kubeconfig,
+    ManifestFile,
     MinCoverage,
+    MinNvme,
     MinScore,
     Names,
+    Namespace,
     NoColor,
+    NodeReports,
     NoPacketLimit,
+    Offline,
     Only,
     Output,
     PathOptions,
     PlainReport,
     Profile,
     Quiet,
+    Region,
     Rounds,
     Samples,
+    Selector,
     Skip,
     TcpPort,
     UdpOnly,
@@ -54,7 +63,20 @@ app = typer.Typer(
     "Without a command, `run` is meant: vdscheck --json is vdscheck run --json.",
 )
 
-COMMANDS = ("run", "undo", "disk", "jitter", "redis", "path", "judge", "list", "explain", "profiles", "schema")
+COMMANDS = (
+    "run",
+    "undo",
+    "disk",
+    "jitter",
+    "redis",
+    "path",
+    "cluster",
+    "judge",
+    "list",
+    "explain",
+    "profiles",
+    "schema",
+)
 _OF_THE_PROGRAM = ("--help", "-h", "--version", "--install-completion", "--show-completion")
 
 _received: Sequence[int] = ()
@@ -90,10 +112,7 @@ def run(
     passive: Annotated[bool, typer.Option("--passive", help="No load of ours at all, in under a second.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Measure for about 4 s.")] = False,
     thorough: Annotated[bool, typer.Option("--thorough", help="Measure for about 60 s.")] = False,
-    offline: Annotated[
-        bool | None,
-        typer.Option("--offline/--online", help="Let no packet leave the host.", show_default=False),
-    ] = None,
+    offline: Offline = None,
     root: Annotated[
         str | None, typer.Option("--root", help="Examine a mounted host or image here.", metavar="DIR")
     ] = None,
@@ -270,6 +289,63 @@ class _Alone(NamedTuple):
             **more,
         )
         return commands.run(asked, _received, commands.INSTRUMENTS[name])
+
+
+@app.command()
+def cluster(
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = None,
+    selector: Selector = None,
+    min_nvme: MinNvme = None,
+    region: Region = None,
+    node_reports: NodeReports = None,
+    file: ManifestFile = None,
+    offline: Offline = None,
+    profile: Profile = None,
+    only: Only = None,
+    skip: Skip = None,
+    config: ConfigFile = None,
+    format: Format = None,  # noqa: A002
+    json: Json = False,
+    output: Output = None,
+    min_score: MinScore = None,
+    min_coverage: MinCoverage = None,
+    fail_on: FailOnOption = None,
+    quiet: Quiet = None,
+    verbose: Verbose = None,
+    no_color: NoColor = None,
+) -> int:
+    """Examine the Kubernetes cluster of the current context, or manifests before they are deployed."""
+    from vdscheck import cluster_command, commands
+
+    wanted = cluster_command.Wanted(
+        context=context,
+        kubeconfig=kubeconfig,
+        namespaces=namespace or (),
+        selectors=selector or (),
+        min_nvme=min_nvme,
+        regions=region or (),
+        node_reports=node_reports,
+        files=file or (),
+    )
+    asked = commands.Asked(
+        profile=profile or (),
+        only=only or (),
+        skip=skip or (),
+        config=config,
+        format=_format(format, json=json),
+        outputs=output or (),
+        min_score=min_score,
+        min_coverage=min_coverage,
+        fail_on=_words(fail_on),
+        offline=offline,
+        quiet=quiet,
+        verbose=verbose,
+        no_color=no_color,
+        command=_command(),
+    )
+    return cluster_command.examine(asked, wanted, _received)
 
 
 @app.command()

@@ -195,6 +195,13 @@ def settle(asked: Asked) -> Settings:
     return Settings(asked, found.file, found.values, tuple(outputs))
 
 
+def catalogue_for(settings: Settings) -> Catalogue:
+    """Everything that a run on a host needs; what serves clusters is loaded only where it is spoken of."""
+    asked = settings.asked
+    said = (asked.profile, asked.only, asked.skip, settings.values)
+    return load(clusters="cluster" in repr(said))
+
+
 def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = None) -> int:
     """Examine a host and report; or, with one instrument alone, watch what it measures and report that."""
     began, started_at = time.monotonic(), now()
@@ -205,7 +212,7 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
         message = "--yes goes with --fix"
         raise UsageError(message)
     host = _host(asked.root)
-    catalogue = load()
+    catalogue = catalogue_for(settings)
     profiles = list(settings.first("profile", asked.profile, ("web",)))
     rules = ruleset.build(catalogue, profiles, settings.overrides, __version__)
     run_id = report.new_run_id()
@@ -214,7 +221,7 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
         duration_s = round(time.monotonic() - began, 3)
         note = Run(run_id, started_at, duration_s, complete, tuple(map(safe_text, asked.command)))
         target = report.target_note(measurements, safe_text(host.root))
-        return _report(settings, catalogue, rules, note, target, measurements, warnings)
+        return report_of(settings, catalogue, rules, note, target, measurements, warnings)
 
     plans = settings.plans and instrument is None
     entries = _probes(catalogue, rules, FIX_PROBES if plans else ())
@@ -264,7 +271,7 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
     found = made(outcome.measurements, warnings, complete=outcome.complete)
     if mend is not None and outcome.complete:
         found = mend.mended(found, lambda measurements, said: made(measurements, said, complete=not received))
-    return _deliver(found, settings, received, instrument, failed=outcome.failed)
+    return deliver(found, settings, received, instrument, failed=outcome.failed)
 
 
 def _unfinished(host: Host) -> list[str]:
@@ -326,9 +333,9 @@ def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     overrides = dict(saved.ruleset.overrides) if settings.file is None else {}
     overrides |= settings.overrides
     profiles = list(settings.first("profile", asked.profile, saved.ruleset.profiles))
-    rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__)
-    made = _report(settings, catalogue, rules, saved.run, saved.target, saved.measurements, [])
-    return _deliver(made, settings, received, None)
+    rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__, saved.target.kind)
+    made = report_of(settings, catalogue, rules, saved.run, saved.target, saved.measurements, [])
+    return deliver(made, settings, received, None)
 
 
 def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
@@ -340,7 +347,7 @@ def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
         raise UsageError(message) from error
 
 
-def _from_standard_input(received: Sequence[int]) -> bytes:
+def from_standard_input(received: Sequence[int]) -> bytes:
     """All of it, or what came before an interruption: a read alone would be taken up again after one."""
     content = bytearray()
     while not received and len(content) <= SAVED_LIMIT_BYTES:
@@ -354,7 +361,7 @@ def _from_standard_input(received: Sequence[int]) -> bytes:
 
 def _saved(file: str, received: Sequence[int]) -> bytes:
     if file == "-":
-        content = _from_standard_input(received)
+        content = from_standard_input(received)
         if len(content) > SAVED_LIMIT_BYTES:
             message = f"standard input is larger than {SAVED_LIMIT_BYTES:,} bytes: not a report"
             raise UsageError(message)
@@ -382,7 +389,7 @@ def _probes(catalogue: Catalogue, rules: ruleset.Ruleset, more: Sequence[str]) -
     return [wanted[name] for name in sorted(wanted)]
 
 
-def _report(
+def report_of(
     settings: Settings,
     catalogue: Catalogue,
     rules: ruleset.Ruleset,
@@ -391,6 +398,7 @@ def _report(
     measurements: Mapping[str, Taken],
     warnings: Sequence[str],
 ) -> Report:
+    """The report of what was measured, with the gates that were asked for."""
     judged = judge.judge(catalogue, rules, measurements, run_note.started_at[:10])
     made = report.build(
         version=__version__,
@@ -411,7 +419,7 @@ def _report(
     return replace(made, gates=gates)
 
 
-def _deliver(
+def deliver(
     made: Report,
     settings: Settings,
     received: Sequence[int],

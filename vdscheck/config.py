@@ -138,6 +138,13 @@ def _words(value: object) -> list[str]:
     return words
 
 
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        message = f"a whole number is wanted, not {_kind(value)}"
+        raise ValueError(message)
+    return value
+
+
 def _fail_on(value: object) -> list[str]:
     words = _words(value)
     for word in words:
@@ -244,6 +251,13 @@ _KEYS: dict[str, Callable[[object], Any]] = {
     "quiet": _flag,
     "verbose": _flag,
     "no-color": _flag,
+    "context": _text,
+    "kubeconfig": _text,
+    "namespace": _words,
+    "selector": _words,
+    "min-nvme": _count,
+    "region": _words,
+    "node-reports": _text,
     "limits": _limits,
     "severity": _table,
     "offer": _offer,

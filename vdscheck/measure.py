@@ -14,7 +14,7 @@ from vdscheck.catalogue import ProbeEntry
 from vdscheck.children import Frame, Job, now, spawn
 from vdscheck.codec import CodecError, convert, decode
 from vdscheck.model import Absent, Reason, Taken, frozen, not_applicable, unmeasured
-from vdscheck.target import Host, safe_text
+from vdscheck.target import Target, safe_text
 
 GRACE_S = 5.0
 """How long after the last deadline the report is out at the latest."""
@@ -72,10 +72,12 @@ class Options:
     """What the subjects of probes are chosen from."""
     durations_s: Mapping[str, float] = field(default_factory=dict)
     """How long a probe that goes on measures, by its id, instead of what its effort says."""
+    budget_s: float | None = None
+    """How long the whole is meant to take, instead of what its effort says."""
 
 
 def measure(
-    host: Host,
+    host: Target,
     entries: Iterable[ProbeEntry],
     options: Options,
     *,
@@ -122,7 +124,7 @@ def _absence(entry: ProbeEntry, absent: Absent) -> Taken:
     return Taken(now(), 0.0, entry.probe.method, None, absent)
 
 
-def _planned(entry: ProbeEntry, host: Host, options: Options) -> dict[str, Job | Absent]:
+def _planned(entry: ProbeEntry, host: Target, options: Options) -> dict[str, Job | Absent]:
     """What there is to do for a probe, by key: a job, or why there is none. Raises SubjectError."""
     if entry.subject is None:
         return {entry.probe.id: _job(entry.probe.id, entry, None, host, options)}
@@ -133,7 +135,7 @@ def _planned(entry: ProbeEntry, host: Host, options: Options) -> dict[str, Job |
     return {key: _job(key, entry, subject, host, options) for key, subject in keyed.items()}
 
 
-def _job(key: str, entry: ProbeEntry, subject: Any, host: Host, options: Options) -> Job | Absent:  # noqa: ANN401
+def _job(key: str, entry: ProbeEntry, subject: Any, host: Target, options: Options) -> Job | Absent:  # noqa: ANN401
     probe, window_s = entry.probe, 0.0
     if not host.live and (probe.live or probe.sends):
         return unmeasured(Reason.NOT_RUN, f"needs a running host, and {safe_text(host.root)} is a folder")
@@ -157,7 +159,7 @@ class _Running:
     last: float
 
 
-def _spawned(host: Host, jobs: list[Job], options: Options) -> _Running:
+def _spawned(host: Target, jobs: list[Job], options: Options) -> _Running:
     cheap = [job for job in jobs if job.probe.cheap and not job.probe.alone]
     # The longest first: what is short finds a place beside it, and the whole is as long as the longest.
     separate = (job for job in jobs if not job.probe.cheap and not job.probe.alone)
@@ -167,7 +169,8 @@ def _spawned(host: Host, jobs: list[Job], options: Options) -> _Running:
     windows_s = max((job.window_s for job in jobs if not job.probe.alone), default=0.0) + sum(
         job.window_s for job in alone
     )
-    ends_at = time.monotonic() + 2 * max(options.effort.budget_s, windows_s)
+    budget_s = options.effort.budget_s if options.budget_s is None else options.budget_s
+    ends_at = time.monotonic() + 2 * max(budget_s, windows_s)
     pid, pipe, hold = spawn(host, own + ([cheap] if cheap else []), alone, ends_at)
     return _Running(pid, pipe, hold, ends_at + GRACE_S)
 

@@ -467,6 +467,8 @@ class TargetNote:
     memory_bytes: int | None
     root: str | None
     """The directory examined instead of the running host."""
+    nodes: int | None = None
+    """Of a cluster."""
 
 
 @frozen

@@ -166,3 +166,48 @@ class PathOptions(NamedTuple):
             "names": self.names,
             "samples": self.samples,
         }
+
+
+Offline = Annotated[
+    bool | None,
+    typer.Option("--offline/--online", help="Let no packet leave this machine.", show_default=False),
+]
+
+# Of the cluster
+
+Context = Annotated[str | None, typer.Option("--context", help="This context of the kubeconfig.", metavar="NAME")]
+Kubeconfig = Annotated[
+    str | None, typer.Option("--kubeconfig", help="This kubeconfig, not KUBECONFIG or ~/.kube/config.", metavar="FILE")
+]
+Namespace = Annotated[
+    list[str] | None,
+    typer.Option("--namespace", "-n", help="Only the workloads of this namespace (repeatable).", metavar="NAME"),
+]
+Selector = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--selector",
+        help="What claims NVMe: nvme=KEY=VALUE, or nvme=KEY (repeatable; nvme=disktype=nvme).",
+        metavar="nvme=LABEL",
+    ),
+]
+MinNvme = Annotated[
+    int | None, typer.Option("--min-nvme", min=0, help="So many usable nodes carry the NVMe label.", metavar="N")
+]
+Region = Annotated[
+    list[str] | None,
+    typer.Option("--region", help="Nodes and volumes may be in this region or zone (repeatable).", metavar="NAME"),
+]
+NodeReports = Annotated[
+    str | None,
+    typer.Option("--node-reports", help="Reports of the nodes (vdscheck run --json) are here.", metavar="DIR"),
+]
+ManifestFile = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-f",
+        "--filename",
+        help="Judge the workloads in this manifest (repeatable; - is standard input).",
+        metavar="FILE",
+    ),
+]

@@ -69,5 +69,28 @@ def target_note(measurements: Measurements, root: str) -> TargetNote:
     )
 
 
+def cluster_note(measurements: Measurements, name: str) -> TargetNote:
+    """What the report says of the cluster that was examined."""
+    from vdscheck.measurements.cluster import ClusterNodes, ClusterServer
+
+    server, nodes = _of(measurements, ClusterServer), _of(measurements, ClusterNodes)
+    amounts = [] if nodes is None else [node.allocatable for node in nodes.nodes]
+    version = "" if server is None else server.version
+    return TargetNote(
+        kind="cluster",
+        name=name,
+        machine_id=None,
+        boot_id=None,
+        os=f"Kubernetes {version.removeprefix('v')}" if version else None,
+        kernel=None,
+        virtualization=None,
+        cpu_model=None,
+        cpus=sum(each.cpu_millicores or 0 for each in amounts) // 1000 if amounts else None,
+        memory_bytes=sum(each.memory_bytes or 0 for each in amounts) if amounts else None,
+        root=None,
+        nodes=None if nodes is None else len(nodes.nodes),
+    )
+
+
 def _of(measurements: Measurements, kind: type[T]) -> T | None:
     return next((taken.value for taken in measurements.values() if isinstance(taken.value, kind)), None)

@@ -12,6 +12,7 @@ from typing import Any
 from vdscheck.catalogue import Catalogue, CheckEntry
 from vdscheck.model import RulesetNote, Severity, Waiver, frozen
 from vdscheck.plugin import ProfileFile
+from vdscheck.target import TargetKind
 from vdscheck.threshold import AtLeast, AtMost, Conflict, OneOf, Threshold, merged
 from vdscheck.units import UnitError, amount
 
@@ -22,6 +23,9 @@ OFFER = {
     "bandwidth": ("sysctl.socket-buffers", "Mbit/s"),
 }
 """What `[offer]` may state: the check that judges it, and the unit that it is judged in."""
+
+
+_SET = "house: set in the configuration"
 
 
 class RulesetError(Exception):
@@ -192,8 +196,14 @@ def _severities(table: Mapping[str, Any], catalogue: Catalogue, where: str) -> d
 # The ruleset
 
 
-def build(catalogue: Catalogue, profiles: Sequence[str], overrides: Mapping[str, Any], version: str) -> Ruleset:
-    """The ruleset of some profiles and overrides.
+def build(
+    catalogue: Catalogue,
+    profiles: Sequence[str],
+    overrides: Mapping[str, Any],
+    version: str,
+    target: TargetKind = "host",
+) -> Ruleset:
+    """The ruleset of some profiles and overrides, for a host or for a cluster.
 
     `overrides` is what the configuration and the command line change, in a form that the report
     keeps: `limits`, `severity`, `offer`, `waivers`, `only`, `skip`. Raises RulesetError.
@@ -220,8 +230,8 @@ def build(catalogue: Catalogue, profiles: Sequence[str], overrides: Mapping[str,
     for profile in chosen:
         whys = {**profile.whys, **whys}
     ruleset = Ruleset(note, limits, severities, waivers, whys, ())
-    ruleset = replace(ruleset, selected=_selected(ruleset, catalogue))
-    _refuse_an_empty_selection(ruleset, catalogue)
+    ruleset = replace(ruleset, selected=_selected(ruleset, catalogue, target))
+    _refuse_an_empty_selection(ruleset, catalogue, target)
     return ruleset
 
 
@@ -265,20 +275,37 @@ def _override(
                 message = f"{where}: {check_id} has no limit {name}; it has {', '.join(names) or 'none'}"
                 raise RulesetError(message)
             before = limits.get(check_id, {}).get(name)
+            if before is None and need.bears_absence:
+                limits[check_id] = {**limits.get(check_id, {}), name: _stated(need.type, written, where)}
+                continue
             if before is None or isinstance(before, Conflict):
                 message = f"{where}: no chosen profile has this limit, so its unit is not known"
                 raise RulesetError(message)
             limits[check_id] = {**limits[check_id], name: _overridden(before, written, where)}
 
 
+def _stated(kind: Any, written: Any, where: str) -> Threshold:  # noqa: ANN401 - a type of threshold
+    """A limit that no profile has, since only the user can say it: `"3 nodes"`, or a list of values."""
+    if kind is OneOf:
+        return _overridden(OneOf(values=("",), unit="", source=_SET), written, where)
+    number, _, unit = str(written).strip().partition(" ")
+    try:
+        limit = float(number)
+        whole = int(limit) if limit.is_integer() else limit
+        made: Threshold = kind(pass_limit=whole, unit=unit.strip(), source=_SET)
+    except ValueError as error:
+        message = f'{where}: {written!r} is not an amount: write "3 nodes", for example'
+        raise RulesetError(message) from error
+    return made
+
+
 def _overridden(before: Threshold, written: Any, where: str) -> Threshold:  # noqa: ANN401
-    source = "house: set in the configuration"
     if isinstance(before, OneOf):
         values = tuple(written) if isinstance(written, list) else (written,)
         if not values or not all(isinstance(value, int | str) for value in values):
             message = f"{where}: a value, or a list of values, is wanted"
             raise RulesetError(message)
-        return replace(before, values=values, source=source)
+        return replace(before, values=values, source=_SET)
     stages = written if isinstance(written, dict) else {"pass": written}
     if not set(stages) <= {"pass", "fail"} or "pass" not in stages:
         message = f'{where}: write "10 {before.unit}" or {{pass = "...", fail = "..."}}'
@@ -286,7 +313,7 @@ def _overridden(before: Threshold, written: Any, where: str) -> Threshold:  # no
     try:
         amounts = {stage: _amount(value, before.unit) for stage, value in stages.items()}
         unmet = "fail" if "fail" in amounts else before.unmet
-        return replace(before, pass_limit=amounts["pass"], fail_limit=amounts.get("fail"), unmet=unmet, source=source)
+        return replace(before, pass_limit=amounts["pass"], fail_limit=amounts.get("fail"), unmet=unmet, source=_SET)
     except ValueError as error:
         message = f"{where}: {error}"
         raise RulesetError(message) from error
@@ -323,11 +350,11 @@ def _known_pattern(pattern: str, catalogue: Catalogue, where: str) -> None:
         raise RulesetError(message)
 
 
-def _selected(ruleset: Ruleset, catalogue: Catalogue) -> tuple[CheckEntry, ...]:
+def _selected(ruleset: Ruleset, catalogue: Catalogue, target: TargetKind) -> tuple[CheckEntry, ...]:
     only, skip = (ruleset.note.overrides.get(key, ()) for key in ("only", "skip"))
     chosen = []
     for check_id, entry in sorted(catalogue.checks.items()):
-        if not _is_judged(entry, ruleset.limits):
+        if not _is_judged(entry, ruleset.limits) or catalogue.target_of(entry) != target:
             continue
         names = [pattern.partition("[")[0] for pattern in only]
         if only and not any(fnmatch.fnmatchcase(check_id, name) for name in names):
@@ -338,12 +365,16 @@ def _selected(ruleset: Ruleset, catalogue: Catalogue) -> tuple[CheckEntry, ...]:
     return tuple(chosen)
 
 
-def _refuse_an_empty_selection(ruleset: Ruleset, catalogue: Catalogue) -> None:
+def _refuse_an_empty_selection(ruleset: Ruleset, catalogue: Catalogue, target: TargetKind) -> None:
     """A pattern that leaves nothing would make every gate hold."""
     overrides, profiles = ruleset.note.overrides, ruleset.note.profiles
     for pattern in overrides.get("only", ()):
         name = pattern.partition("[")[0]
         meant = [entry for check_id, entry in catalogue.checks.items() if fnmatch.fnmatchcase(check_id, name)]
+        if all(catalogue.target_of(entry) != target for entry in meant):
+            command = {"host": "vdscheck cluster", "cluster": "vdscheck run"}[target]
+            message = f"--only {pattern}: {meant[0].check.id} is judged by another command: {command}"
+            raise RulesetError(message)
         if not any(_is_judged(entry, ruleset.limits) for entry in meant):
             message = (
                 f"--only {pattern}: no check of profile{'s' if len(profiles) > 1 else ''} {', '.join(profiles)}; "

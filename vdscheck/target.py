@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, Protocol
 
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
 
@@ -66,6 +66,23 @@ class FileStatus:
     """The number of the device that holds it (or, of a device node, its own number)."""
 
 
+TargetKind = Literal["host", "cluster"]
+
+
+class Target(Protocol):
+    """What the engine knows of whatever is examined: the rest is between it and its probes."""
+
+    target_kind: ClassVar[TargetKind]
+
+    @property
+    def live(self) -> bool:
+        """Whether it runs."""
+
+    @property
+    def root(self) -> str:
+        """Where its files are."""
+
+
 @dataclass
 class Host:
     """A machine under examination: the running one (`root` is "/") or the one whose files are below it.
@@ -73,6 +90,8 @@ class Host:
     Links are resolved inside the root, also absolute ones and those with "..". Every method that
     asks for something outside raises UnavailableError, with the reason, when it cannot be had.
     """
+
+    target_kind: ClassVar[TargetKind] = "host"
 
     root: str = "/"
     ends_at: float | None = None

@@ -89,6 +89,7 @@ def _header(canvas: Canvas, report: Report) -> None:
     target, run = report.target, report.run
     machine = [
         kind_of_machine(target.virtualization),
+        "" if target.nodes is None else _count(target.nodes, "node"),
         "" if target.cpus is None else f"{target.cpus} {'vCPU' if _is_guest(report) else 'CPU'}",
         "" if target.memory_bytes is None else amount_of_memory(target.memory_bytes),
     ]
@@ -116,7 +117,7 @@ def _header(canvas: Canvas, report: Report) -> None:
 
 
 def _is_guest(report: Report) -> bool:
-    return report.target.virtualization not in (None, "none")
+    return report.target.kind == "host" and report.target.virtualization not in (None, "none")
 
 
 def _score(canvas: Canvas, report: Report) -> None:

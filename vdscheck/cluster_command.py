@@ -1,0 +1,154 @@
+"""`vdscheck cluster`: from its options to its exit code."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vdscheck import __version__, measure, report, ruleset
+from vdscheck.catalogue import load
+from vdscheck.children import now
+from vdscheck.cluster import Cluster, ClusterError, Login, login
+from vdscheck.commands import Asked, Settings, UsageError, deliver, from_standard_input, report_of, settle
+from vdscheck.model import Report, Run, Taken, frozen
+from vdscheck.render.formats import prepare
+from vdscheck.render.progress import progress
+from vdscheck.target import safe_text
+
+PROFILE = "cluster"
+OF_MANIFESTS = (
+    "cluster.node-selector",
+    "cluster.sidecars",
+    "cluster.resources",
+    "cluster.images",
+    "cluster.spread",
+)
+"""What is judged of manifests: the rest is about the cluster, which they do not change."""
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""Of a namespace: an RFC 1123 label."""
+_LABEL = re.compile(r"[A-Za-z0-9./_-]{1,317}(=[A-Za-z0-9._-]{0,63})?")
+
+
+@frozen
+class Wanted:
+    """What the command line asks of a cluster; None and empty are "not said"."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    namespaces: Sequence[str] = ()
+    selectors: Sequence[str] = ()
+    min_nvme: int | None = None
+    regions: Sequence[str] = ()
+    node_reports: str | None = None
+    files: Sequence[str] = ()
+
+
+def examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
+    """Examine a cluster, or manifests, and report."""
+    began, started_at = time.monotonic(), now()
+    settings = settle(asked if asked.only or not wanted.files else replace(asked, only=OF_MANIFESTS))
+    offline = bool(settings.first("offline", asked.offline))
+    if offline and not wanted.files:
+        message = "--offline leaves nothing to examine but manifests: name one with -f"
+        raise UsageError(message)
+    catalogue = load()
+    profiles = list(settings.first("profile", asked.profile, (PROFILE,)))
+    rules = ruleset.build(catalogue, profiles, _overrides(settings, wanted), __version__, "cluster")
+    cluster = _cluster(settings, wanted, received, offline=offline)
+    if received:
+        return 128 + received[0]
+    run_id = report.new_run_id()
+
+    def made(measurements: Mapping[str, Taken], warnings: Sequence[str], *, complete: bool) -> Report:
+        duration_s = round(time.monotonic() - began, 3)
+        note = Run(run_id, started_at, duration_s, complete, tuple(map(safe_text, asked.command)))
+        target = report.cluster_note(measurements, cluster.login.name)
+        return report_of(settings, catalogue, rules, note, target, measurements, warnings)
+
+    chosen = {each.probe.id: each for entry in rules.selected for each in catalogue.probes_of(entry)}
+    if not offline:
+        chosen["cluster.server"] = catalogue.probes["cluster.server"]
+    entries = [chosen[name] for name in sorted(chosen, key=_ORDER.index)]
+    observer = progress(sys.stderr)
+    try:
+        outcome = measure.measure(
+            cluster,
+            entries,
+            measure.Options(offline=offline, budget_s=sum(each.probe.deadline_s for each in entries)),
+            observer=observer,
+            stopped=lambda: bool(received),
+            meanwhile=lambda: prepare(name for name, _ in settings.outputs),
+        )
+    finally:
+        observer.close()
+    warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
+    found = made(outcome.measurements, [*warnings, *outcome.warnings], complete=outcome.complete)
+    return deliver(found, settings, received, None, failed=outcome.failed)
+
+
+_ORDER = (
+    "cluster.manifests",
+    "cluster.server",
+    "cluster.nodes",
+    "cluster.workloads",
+    "cluster.volumes",
+    "cluster.node-reports",
+)
+
+
+def _overrides(settings: Settings, wanted: Wanted) -> dict[str, Any]:
+    """What the options say of limits, in the form that a configuration has and the report keeps."""
+    overrides = settings.overrides
+    limits: dict[str, dict[str, Any]] = {key: dict(named) for key, named in overrides.get("limits", {}).items()}
+    labels = [_label(each) for each in settings.first("selector", wanted.selectors, ())]
+    if labels:
+        for check_id in ("cluster.nvme-label", "cluster.label-truth"):
+            limits.setdefault(check_id, {})["label"] = labels
+    least = settings.first("min-nvme", wanted.min_nvme)
+    if least is not None:
+        limits.setdefault("cluster.nvme-label", {})["wanted"] = f"{least} nodes"
+    regions = [safe_text(each) for each in settings.first("region", wanted.regions, ())]
+    if regions:
+        limits.setdefault("cluster.residency", {})["regions"] = regions
+    return overrides | ({"limits": limits} if limits else {})
+
+
+def _label(written: str) -> str:
+    name, _, label = written.partition("=")
+    if name != "nvme" or not _LABEL.fullmatch(label):
+        message = f"--selector {safe_text(written)}: write nvme=KEY=VALUE, as in nvme=disktype=nvme"
+        raise UsageError(message)
+    return label
+
+
+def _cluster(settings: Settings, wanted: Wanted, received: Sequence[int], *, offline: bool) -> Cluster:
+    """The cluster, found and not yet asked, and what the manifests say."""
+    namespaces = tuple(settings.first("namespace", wanted.namespaces, ()))
+    for name in namespaces:
+        if not _NAME.fullmatch(name):
+            message = f"--namespace {safe_text(name)}: not the name of a namespace"
+            raise UsageError(message)
+    folder = settings.first("node-reports", wanted.node_reports)
+    if folder is not None and not os.path.isdir(folder):
+        message = f"--node-reports {safe_text(folder)}: there is no such folder"
+        raise UsageError(message)
+    try:
+        who = (
+            Login((), None, "manifests", "default")
+            if offline
+            else login(settings.first("kubeconfig", wanted.kubeconfig), settings.first("context", wanted.context))
+        )
+    except ClusterError as error:
+        raise UsageError(str(error)) from error
+    manifests = None
+    if wanted.files:
+        from vdscheck.probes.cluster.manifests import read
+
+        manifests = read(
+            wanted.files, namespaces[0] if namespaces else who.namespace, lambda: from_standard_input(received)
+        )
+    # With manifests the whole cluster counts: what its pods request is what is not free.
+    return Cluster(who, () if manifests else namespaces, None if folder is None else os.path.abspath(folder), manifests)

@@ -1,0 +1,194 @@
+"""Manifests: YAML or JSON files of Kubernetes objects, with the lines that they stand on."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import msgspec
+import yaml
+
+from vdscheck.measurements.cluster import Manifests, PodTemplate, Workload
+from vdscheck.model import UnavailableError
+from vdscheck.plugin import Host, SubjectError
+from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
+from vdscheck.probes.cluster.templates import NAME_LIMIT, template
+from vdscheck.probes.cluster.workloads import replicas, template_of
+from vdscheck.target import absolute, safe_text
+
+FILE_LIMIT_BYTES = 16 << 20
+NODES_LIMIT = 500_000
+"""Of all values in a file, each alias counted as what it stands for."""
+DEPTH_LIMIT = 100
+KINDS = ("Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob")
+OTHERS_SHOWN = 50
+STANDARD_INPUT = "-"
+_HELM = "it looks like a template of Helm: give the rendered one (helm template CHART | vdscheck cluster -f -)"
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read(files: Sequence[str], namespace: str, standard_input: Callable[[], bytes]) -> Manifests:
+    """The workloads in some files (`-` is standard input); `namespace` is that of objects that name none.
+
+    Raises SubjectError: one line with file and line.
+    """
+    workloads: list[Workload] = []
+    others: dict[str, int] = {}
+    for file in files:
+        shown = "standard input" if file == STANDARD_INPUT else safe_text(file)
+        text = _content(file, shown, standard_input)
+        for value, node in _objects(text, shown):
+            kind = value["kind"]
+            if kind in KINDS:
+                workloads.append(_workload(value, node, shown, namespace))
+            elif kind in others or len(others) < OTHERS_SHOWN:
+                others[kind] = others.get(kind, 0) + 1
+    if not workloads and not others:
+        message = f"{safe_text(' '.join(files))}: no Kubernetes object in it"
+        raise SubjectError(message)
+    return Manifests(files=tuple(map(safe_text, files)), workloads=tuple(workloads), others=others)
+
+
+def _content(file: str, shown: str, standard_input: Callable[[], bytes]) -> str:
+    if file == STANDARD_INPUT:
+        raw = standard_input()
+        if len(raw) > FILE_LIMIT_BYTES:
+            _refuse(shown, f"larger than {FILE_LIMIT_BYTES:,} bytes")
+    else:
+        try:
+            raw = Host().read_bytes(absolute(file), limit_bytes=FILE_LIMIT_BYTES)
+        except UnavailableError as error:
+            raise SubjectError(safe_text(error.absent.detail)) from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        _refuse(shown, f"not UTF-8 (byte {error.start}): not a manifest")
+
+
+def _refuse(where: str, why: str) -> NoReturn:
+    message = f"{where}: {why}"
+    raise SubjectError(message)
+
+
+def _objects(text: str, shown: str) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Each object of all documents and lists, with its YAML node."""
+    try:
+        loader = _Loader(text)
+        builder = _Builder(loader)
+        while loader.check_node():
+            node = loader.get_node()
+            value = builder.built(node, 0)
+            yield from _unlisted(value, node, shown)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        why = _HELM if "{{" in text else f"not YAML: {safe_text(str(error.problem or error))[:200]}"
+        _refuse(f"{shown}{line}", why)
+    except (yaml.YAMLError, ValueError) as error:
+        why = _HELM if "{{" in text else f"not YAML: {safe_text(str(error)).splitlines()[0][:200]}"
+        _refuse(shown, why)
+    except RecursionError:
+        _refuse(shown, "nested too deeply for a manifest")
+
+
+def _unlisted(value: Any, node: Any, shown: str) -> Iterator[tuple[dict[str, Any], Any]]:  # noqa: ANN401
+    if value is None:
+        return
+    where = f"{shown}:{node.start_mark.line + 1}"
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str) or "apiVersion" not in value:
+        _refuse(where, "not a Kubernetes object: it has no apiVersion and kind")
+    if value["kind"] == "List" or isinstance(value.get("items"), list):
+        inner = _child(node, "items")
+        for each, its_node in zip(value.get("items") or (), inner.value if inner is not None else (), strict=False):
+            yield from _unlisted(each, its_node, shown)
+        return
+    yield value, node
+
+
+class _Builder:
+    """Plain values of YAML nodes, within a budget: an alias costs what it stands for."""
+
+    def __init__(self, loader: Any) -> None:  # noqa: ANN401 - PyYAML's
+        self._loader = loader
+        self._left = NODES_LIMIT
+
+    def built(self, node: Any, depth: int) -> Any:  # noqa: ANN401
+        self._left -= 1
+        line = node.start_mark.line + 1
+        if self._left < 0:
+            message = f"line {line}: its aliases stand for more than {NODES_LIMIT:,} values"
+            raise ValueError(message)
+        if depth > DEPTH_LIMIT:
+            message = f"line {line}: nested more than {DEPTH_LIMIT} deep"
+            raise ValueError(message)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.built(each, depth + 1) for each in node.value]
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, depth)
+        return self._loader.construct_object(node)
+
+    def _mapping(self, node: Any, depth: int) -> dict[str, Any]:  # noqa: ANN401
+        found: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no text", key_node.start_mark)
+            value = self.built(value_node, depth + 1)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                for each in value if isinstance(value, list) else [value]:
+                    merged = {**(each if isinstance(each, dict) else {}), **merged}
+            else:
+                found[str(key_node.value)] = value
+        return {**merged, **found}
+
+
+def _child(node: Any, *names: str) -> Any:  # noqa: ANN401
+    """The node at a path of keys, or None."""
+    for name in names:
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        node = next((value for key, value in node.value if getattr(key, "value", None) == name), None)
+    return node
+
+
+def _workload(value: Mapping[str, Any], node: Any, shown: str, namespace: str) -> Workload:  # noqa: ANN401
+    kind = value["kind"]
+    where = f"{shown}:{node.start_mark.line + 1}"
+    controller: Controller | None = None
+    found: PodSpec | None
+    try:
+        if kind == "Pod":
+            pod = msgspec.convert(value, Pod)
+            meta, found = pod.metadata, pod.spec
+            way = ["spec"]
+        else:
+            controller = msgspec.convert(value, Controller)
+            meta, found = controller.metadata, template_of(controller)
+            way = ["spec", *(["jobTemplate", "spec"] if kind == "CronJob" else []), "template", "spec"]
+    except msgspec.ValidationError as error:
+        _refuse(where, f"{kind}: {safe_text(str(error))[:200]}")
+    if found is None:
+        _refuse(where, f"a {kind} without {'.'.join(way)}")
+    if not found.containers:
+        _refuse(where, f"{kind}: {'.'.join(way)} has no containers")
+    if not meta.name and not isinstance(value["metadata"].get("generateName"), str):
+        _refuse(where, f"a {kind} without metadata.name")
+    return Workload(
+        kind=kind,
+        namespace=safe_text(meta.namespace or namespace)[:NAME_LIMIT],
+        name=safe_text(meta.name or f"{value['metadata'].get('generateName', '')}*")[:NAME_LIMIT],
+        where=where,
+        wanted=replicas(kind, controller),
+        template=_with_lines(template(found), _child(node, *way)),
+        pods=None,
+    )
+
+
+def _with_lines(found: PodTemplate, spec: Any) -> PodTemplate:  # noqa: ANN401
+    lines = []
+    for name in ("initContainers", "containers"):
+        held = _child(spec, name)
+        lines += [each.start_mark.line + 1 for each in getattr(held, "value", ())]
+    if len(lines) != len(found.containers):
+        return found
+    pairs = zip(found.containers, lines, strict=True)
+    return replace(found, containers=tuple(replace(each, line=line) for each, line in pairs))
