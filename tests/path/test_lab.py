@@ -216,12 +216,14 @@ def test_a_way_that_changes_in_the_middle_shows_both_responders(network: Network
 @pytest.mark.slow
 def test_much_loss_is_located_and_no_hop_before_it_is_accused(network: Network) -> None:
     network.loss("f5", 15)
-    found = traced(network, *asked(network)[1:]).traces["frankfurt"]
+    traces = [traced(network, *asked(network)[1:]).traces["frankfurt"] for _ in range(3)]
     network.loss("f5", 0)
-    assert found.echoes.loss_share is not None
-    assert found.echoes.loss_share.low < 0.15 < found.echoes.loss_share.high + 0.05
-    assert {hop.loss for hop in found.hops[:4]} == {None}
-    assert {hop.loss for hop in found.hops[4:]} <= {None, "path", "undecided", "silent"}
+    shares = [found.echoes.loss_share for found in traces]
+    # one interval in twenty does not hold the true share, and two of three hardly ever
+    assert sum(share is not None and share.low < 0.15 < share.high for share in shares) >= 2, shares
+    for found in traces:
+        assert {hop.loss for hop in found.hops[:4]} == {None}
+        assert {hop.loss for hop in found.hops[4:]} <= {None, "path", "undecided", "silent"}
 
 
 # Forgeries
