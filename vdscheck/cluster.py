@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ RETRY_AFTER_S = 1.0
 """How long to wait where the server does not say."""
 LONGEST_WAIT_S = 30.0
 PIECE_BYTES = 1 << 18
+_GZIP = 16 + zlib.MAX_WBITS
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _REFUSED, _GONE, _BUSY = (401, 403), 410, 429
 _SERVER_ERROR = 500
@@ -252,19 +254,22 @@ class Cluster:
             session.failed = None if session.answered else absent
             raise UnavailableError(absent) from error
         session.answered = True
-        try:
-            content = bytearray()
-            for piece in response.stream(PIECE_BYTES, decode_content=True):
-                content += piece
+        content, whole = bytearray(), False
+        with suppress(urllib3.exceptions.HTTPError, OSError, zlib.error):
+            packed = response.headers.get("Content-Encoding") == "gzip"
+            inflate = zlib.decompressobj(_GZIP)
+            for piece in response.stream(PIECE_BYTES, decode_content=False):
+                asked.size_bytes += len(piece)
+                content += inflate.decompress(piece, limit_bytes + 1) if packed else piece
                 if len(content) > limit_bytes:
+                    response.close()
                     why = f"the server's answer to GET {_shown(path)} is larger than {limit_bytes:,} bytes"
                     raise UnavailableError(unmeasured(Reason.ERROR, why))
-            asked.size_bytes += response.tell()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            why = f"the server's answer to GET {_shown(path)} was cut off: {type(error).__name__}"
-            raise _AgainError(unmeasured(Reason.UNREACHABLE, why), 0.2) from error
-        finally:
-            response.release_conn()
+            whole = inflate.eof or not packed
+        response.release_conn()
+        if not whole:
+            why = f"the server's answer to GET {_shown(path)} was cut off"
+            raise _AgainError(unmeasured(Reason.UNREACHABLE, why), 0.2)
         if response.status == 200:  # noqa: PLR2004 - OK
             return bytes(content)
         raise self._refusal(path, response.status, dict(response.headers), bytes(content))

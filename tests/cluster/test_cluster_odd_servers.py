@@ -4,6 +4,7 @@ A real API server does these things when it is overloaded, restarted or far behi
 it is asked to.
 """
 
+import gzip
 import http.server
 import json
 import threading
@@ -53,6 +54,7 @@ def serving(answering: Answering, folder: Path) -> Iterator[Path]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # head and body in one packet: apart, the second waits 40 ms for the first's acknowledgement
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
@@ -182,6 +184,31 @@ def test_a_page_that_is_cut_off_is_asked_for_again(tmp_path: Path) -> None:
         return None
 
     assert nodes_of(examined(answering, tmp_path)) == ALL
+
+
+def test_a_compressed_page_is_read_and_counted_as_it_was_sent(tmp_path: Path) -> None:
+    sizes = []
+
+    def answering(path: str, query: dict[str, list[str]], _count: int) -> Answer | None:
+        if path != "/api/v1/nodes":
+            return None
+        packed = gzip.compress(good(path, query)[2])
+        sizes.append(len(packed))
+        return 200, {"Content-Encoding": "gzip"}, packed
+
+    found = examined(answering, tmp_path)
+    assert nodes_of(found) == ALL
+    assert found["measurements"]["cluster.nodes"]["value"]["read"]["size_bytes"] == sum(sizes)
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"{}")[:-3]])
+def test_a_compressed_page_that_is_none_is_cut_off(tmp_path: Path, content: bytes) -> None:
+    def answering(path: str, _query: dict[str, list[str]], _count: int) -> Answer | None:
+        return (200, {"Content-Encoding": "gzip"}, content) if path == "/api/v1/nodes" else None
+
+    reason, detail = absent(examined(answering, tmp_path))
+    assert reason == "unreachable"
+    assert "cut off" in detail
 
 
 @pytest.mark.parametrize(
