@@ -35,6 +35,7 @@ from vdscheck.plugin import (
 )
 
 from .cluster_workloads import images, node_selector, resources, sidecars, spread
+from .scheduling import counted
 
 ELSEWHERE = (node_selector, sidecars, resources, images, spread)
 """The checks of this area that have a file of their own: found through this module as well."""
@@ -53,10 +54,6 @@ def _named(names: Iterable[str]) -> str:
     every = list(names)
     more = f" and {len(every) - NAMED:,} others" if len(every) > NAMED else ""
     return f"{', '.join(every[:NAMED])}{more}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _stated(verdict: Verdict, text: str, seen: str, expected: Expected, proof: tuple[Evidence, ...] = ()) -> Judgement:
@@ -100,7 +97,9 @@ def api_latency(
         judged = whole_list.judge(
             round(slowest.duration_s, 3), f"the time of the slowest list ({slowest.what})", evidence=proof
         )
-        total = f"{_count(sum(each.requests for each in reads), 'request')}, {sum(each.size_bytes for each in reads):,}"
+        total = (
+            f"{counted(sum(each.requests for each in reads), 'request')}, {sum(each.size_bytes for each in reads):,}"
+        )
         found["lists"] = replace(judged, summary=f"{judged.summary}; all lists: {total} bytes")
     return found
 
@@ -129,11 +128,11 @@ def node_health(nodes: ClusterNodes, unhealthy: AtMost) -> Judgement | Absent | 
     total = len(nodes.nodes)
     if not by_trouble:
         judged = unhealthy.judge(0, "the number of nodes in trouble")
-        return replace(judged, summary=f"all {_count(total, 'node')} ready, none under pressure")
+        return replace(judged, summary=f"all {counted(total, 'node')} ready, none under pressure")
     return {
         trouble: replace(
             unhealthy.judge(len(names), trouble),
-            summary=f"{len(names):,} of {_count(total, 'node')}: {_in_words(trouble)} ({_named(names)})",
+            summary=f"{len(names):,} of {counted(total, 'node')}: {_in_words(trouble)} ({_named(names)})",
         )
         for trouble, names in sorted(by_trouble.items())
     }
@@ -169,7 +168,7 @@ def version_skew(
     found: dict[str, Judgement | Absent] = {}
     for version, names in sorted(known.items()):
         behind = (its[0] - version[0]) * 100 + its[1] - version[1]
-        text = f"{_count(len(names), 'kubelet')} of {version[0]}.{version[1]} under a server of {its[0]}.{its[1]}"
+        text = f"{counted(len(names), 'kubelet')} of {version[0]}.{version[1]} under a server of {its[0]}.{its[1]}"
         judged = older.judge(max(behind, 0), text)
         if behind < 0:
             judged = replace(judged, verdict=Verdict.FAIL, observed=_version_seen(version))
@@ -227,7 +226,7 @@ def nvme_label(nodes: ClusterNodes, label: OneOf, wanted: AtLeast | Absent) -> J
         if not carrying:
             return not_applicable(f"no node carries {spoken_label}, and --min-nvme does not say how many should")
         text = (
-            f"{len(usable):,} of {_count(len(carrying), 'node')} with {spoken_label} can be used ({_named_of(usable)})"
+            f"{len(usable):,} of {counted(len(carrying), 'node')} with {spoken_label} can be used ({_named_of(usable)})"
         )
         wanted = AtLeast(pass_limit=1, unit="nodes", source="house: a label that no usable node carries serves nobody")
         return replace(wanted.judge(len(usable), "usable nodes"), summary=text)
@@ -281,7 +280,7 @@ def label_truth(
         return not_applicable("no node claims NVMe, and no report of one says that it has it")
     if reports.refused:
         refused = unmeasured(
-            Reason.ERROR, f"{_count(len(reports.refused), 'report')} could not be read: {_named(reports.refused)}"
+            Reason.ERROR, f"{counted(len(reports.refused), 'report')} could not be read: {_named(reports.refused)}"
         )
         return {**found, "reports": refused}
     return found
@@ -309,7 +308,7 @@ def _has_nvme(node: Node, reports: list[NodeReport], limit: AtMost) -> tuple[boo
 def _answer(name: str, members: list[tuple[Node, str]], label: OneOf) -> Judgement | Absent:
     nodes = [node for node, _ in members]
     first = f"{members[0][0].name}: {members[0][1]}"
-    count, said = _count(len(nodes), "node"), str(label.values[0])
+    count, said = counted(len(nodes), "node"), str(label.values[0])
     if name == "not-proven":
         why = f"{count} with {said} neither proven nor disproven ({_named_of(nodes)}); {first}"
         return unmeasured(Reason.NOT_RUN, why)
@@ -388,14 +387,14 @@ def _residents(noun: str, places: Mapping[str, tuple[str, ...]], regions: OneOf)
             outside.setdefault("/".join(where), []).append(name)
     found: dict[str, Judgement | Absent] = {}
     for place, names in sorted(outside.items()):
-        judged = regions.judge(place, f"the place of {_count(len(names), noun)}")
+        judged = regions.judge(place, f"the place of {counted(len(names), noun)}")
         found[f"{noun}s in {place}"] = replace(judged, summary=f"{judged.summary}: {_named(names)}")
     if unknown:
         found[f"{noun}s without a place"] = unmeasured(
-            Reason.UNSUPPORTED, f"{_count(len(unknown), noun)} without a region or zone: {_named(unknown)}"
+            Reason.UNSUPPORTED, f"{counted(len(unknown), noun)} without a region or zone: {_named(unknown)}"
         )
     if inside:
         judged = regions.judge(str(regions.values[0]), "the place")
-        text = f"{_count(len(inside), noun)} in {' or '.join(str(each) for each in regions.values)}"
+        text = f"{counted(len(inside), noun)} in {' or '.join(str(each) for each in regions.values)}"
         found[f"{noun}s"] = replace(judged, summary=text)
     return found

@@ -21,7 +21,7 @@ from vdscheck.plugin import (
     spoken,
 )
 
-from .scheduling import Fit, Scheduler
+from .scheduling import Fit, Scheduler, counted
 
 Judged = Judgement | Absent | dict[str, Judgement | Absent]
 SYSTEM = ("kube-system", "kube-public", "kube-node-lease")
@@ -66,7 +66,7 @@ def _by_workload(
             bad.append((workload, judged))
     if not bad and not good:
         return not_applicable(nothing)
-    others = [replace(good[0], summary=f"{_count(len(good), 'workload')}: {fine}")] if good else []
+    others = [replace(good[0], summary=f"{counted(len(good), 'workload')}: {fine}")] if good else []
     if not bad:
         return others[0]
     bad.sort(key=lambda pair: (_SEVERITY.get(pair[1].verdict, 3), -(pair[0].wanted or 0), pair[0].subject))
@@ -76,7 +76,7 @@ def _by_workload(
         named = ", ".join(each.subject for each, _ in rest[:NAMED])
         more = f" and {len(rest) - NAMED:,} others" if len(rest) > NAMED else ""
         first = rest[0][1]
-        found["more"] = replace(first, summary=f"{_count(len(rest), 'more workload')} like these: {named}{more}")
+        found["more"] = replace(first, summary=f"{counted(len(rest), 'more workload')} like these: {named}{more}")
     if others:
         found["others"] = others[0]
     return found
@@ -86,16 +86,12 @@ def _placed(workload: Workload, judged: Judgement) -> Judgement:
     return replace(judged, summary=f"{workload.where}: {judged.summary}") if workload.where else judged
 
 
-def _count(number: int, noun: str) -> str:
-    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def _pods(workload: Workload) -> str:
     """`3,000 pods (a, b, c, ...)`, as far as there are any."""
     pods = workload.pods
     if pods is None or not pods.count:
         return ""
-    return f" ({_count(pods.count, 'pod')})"
+    return f" ({counted(pods.count, 'pod')})"
 
 
 def _place(container: Container) -> str:
@@ -168,7 +164,7 @@ def _placeable(workload: Workload, scheduler: Scheduler) -> Judgement | None:
     evidence = _fit_seen(fit)
     if runs and not waiting:
         if fit.ready:
-            return _stated(Verdict.PASS, f"{_count(len(fit.ready), 'node')} for it", evidence)
+            return _stated(Verdict.PASS, f"{counted(len(fit.ready), 'node')} for it", evidence)
         text = f"it runs{_pods(workload)}, but a pod that ended would find no node: {fit.why_none}"
         return _stated(Verdict.WARN, text, evidence)
     head = _waiting(workload)
@@ -181,21 +177,23 @@ def _roomy(workload: Workload, scheduler: Scheduler, fit: Fit, head: str) -> Jud
     pods, evidence = workload.pods, _fit_seen(fit)
     wanted = max(1, pods.unscheduled if pods and pods.unscheduled else workload.wanted or 1)
     if not scheduler.knows_use:
-        text = f"{head}{_count(len(fit.ready), 'node')} match; whether one has room is not known"
+        text = f"{head}{counted(len(fit.ready), 'node')} match; whether one has room is not known"
         verdict = Verdict.WARN if pods and pods.unscheduled else Verdict.PASS
         return _stated(verdict, text + _said(workload), evidence)
     room = scheduler.room(workload.template, fit.ready, wanted)
     if not room:
         short = scheduler.fullest_in_words(workload.template, fit.ready)
-        text = f"{head}{_count(len(fit.ready), 'ready node')} match and none has room: {short}"
+        text = f"{head}{counted(len(fit.ready), 'ready node')} match and none has room: {short}"
         return _stated(Verdict.FAIL, text, evidence)
     if room < wanted:
-        text = f"{head}there is room for {room:,} of {_count(wanted, 'pod')} on {_count(len(fit.ready), 'ready node')}"
+        text = (
+            f"{head}there is room for {room:,} of {counted(wanted, 'pod')} on {counted(len(fit.ready), 'ready node')}"
+        )
         return _stated(Verdict.WARN, text + _said(workload), evidence)
     if pods and pods.unscheduled:
-        text = f"{head}{_count(len(fit.ready), 'ready node')} match and have room: the cause lies elsewhere"
+        text = f"{head}{counted(len(fit.ready), 'ready node')} match and have room: the cause lies elsewhere"
         return _stated(Verdict.WARN, text + _said(workload), evidence)
-    return _stated(Verdict.PASS, f"{_count(len(fit.ready), 'node')} for it, with room", evidence)
+    return _stated(Verdict.PASS, f"{counted(len(fit.ready), 'node')} for it, with room", evidence)
 
 
 def _stated(verdict: Verdict, text: str, evidence: tuple[Evidence, ...], expected: Expected = _FITS) -> Judgement:
@@ -219,7 +217,7 @@ def _waiting(workload: Workload) -> str:
         return ""
     named = ", ".join(pods.waiting)
     more = ", ..." if pods.unscheduled > len(pods.waiting) else ""
-    return f"{_count(pods.unscheduled, 'pod')} of {pods.count:,} wait for a node ({named}{more}): "
+    return f"{counted(pods.unscheduled, 'pod')} of {pods.count:,} wait for a node ({named}{more}): "
 
 
 def _wishes(workload: Workload) -> str:
@@ -475,7 +473,7 @@ def spread(
         if template.kept_apart:
             text = f"kept apart by {', '.join(template.kept_apart)}"
             return _stated(Verdict.PASS, text, (), nodes.expected())
-        where = f" (on {_count(pods.nodes, 'node')} now)" if pods and pods.nodes else ""
+        where = f" (on {counted(pods.nodes, 'node')} now)" if pods and pods.nodes else ""
         text = (
             f"{spoken(replicas)} replicas{where}, and nothing keeps them apart: "
             "no topologySpreadConstraints and no podAntiAffinity"

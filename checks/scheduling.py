@@ -122,14 +122,15 @@ class Fit:
         if not self.nodes:
             return "the cluster has no node"
         if not self.selected:
-            return f"none of {_nodes(self.nodes)} matches"
+            return f"none of {counted(self.nodes, 'node')} matches"
         if not self.allowed:
             return f"{_match(len(self.selected))}, and {_taints_in_words(self.selected)}"
         return f"{_match(len(self.selected))}, and none that may be used is ready"
 
 
-def _nodes(count: int) -> str:
-    return "1 node" if count == 1 else f"{count:,} nodes"
+def counted(number: int, noun: str) -> str:
+    """`1 node`, `3,000 pods`."""
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _match(count: int) -> str:
