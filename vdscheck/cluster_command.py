@@ -54,6 +54,9 @@ def examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
     if offline and not wanted.files:
         message = "--offline leaves nothing to examine but manifests: name one with -f"
         raise UsageError(message)
+    if settings.plans:
+        message = "sh is the plan of a fix, and nothing in a cluster is ever changed"
+        raise UsageError(message)
     catalogue = load()
     profiles = list(settings.first("profile", asked.profile, (PROFILE,)))
     rules = ruleset.build(catalogue, profiles, _overrides(settings, wanted), __version__, "cluster")

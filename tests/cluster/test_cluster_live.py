@@ -378,6 +378,7 @@ def test_a_kubeconfig_that_leads_nowhere_is_one_line_and_code_2(tmp_path: Path, 
     ("words", "said"),
     [
         (("--offline",), "name one with -f"),
+        (("--format", "sh"), "nothing in a cluster is ever changed"),
         (("--selector", "disktype=nvme"), "write nvme=KEY=VALUE"),
         (("--namespace", "Not A Name"), "not the name of a namespace"),
         (("--node-reports", "/nowhere"), "no such folder"),
