@@ -1,7 +1,7 @@
 """Whether a Kubernetes cluster answers, whether its nodes are what their labels say, and what runs on them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from vdscheck.measurements.cluster import (
@@ -34,12 +34,11 @@ from vdscheck.plugin import (
     unmeasured,
 )
 
-from .cluster_workloads import images, node_selector, resources, sidecars, spread
-from .scheduling import counted
+from .cluster_workloads import images, node_selector, resources, sidecars, spread, stated
+from .scheduling import barring, counted, some
 
 ELSEWHERE = (node_selector, sidecars, resources, images, spread)
 """The checks of this area that have a file of their own: found through this module as well."""
-NAMED = 3
 COMMANDS = 20
 _SHELL_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,252}")
 _VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})")
@@ -47,18 +46,6 @@ _PLACES = {
     "region": ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"),
     "zone": ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"),
 }
-
-
-def _named(names: Iterable[str]) -> str:
-    """`a, b, c and 12 others`."""
-    every = list(names)
-    more = f" and {len(every) - NAMED:,} others" if len(every) > NAMED else ""
-    return f"{', '.join(every[:NAMED])}{more}"
-
-
-def _stated(verdict: Verdict, text: str, seen: str, expected: Expected, proof: tuple[Evidence, ...] = ()) -> Judgement:
-    observed = Observed(seen, None, None, None, None)
-    return Judgement(verdict=verdict, summary=text, observed=observed, expected=expected, evidence=proof)
 
 
 # The API server
@@ -132,7 +119,7 @@ def node_health(nodes: ClusterNodes, unhealthy: AtMost) -> Judgement | Absent | 
     return {
         trouble: replace(
             unhealthy.judge(len(names), trouble),
-            summary=f"{len(names):,} of {counted(total, 'node')}: {_in_words(trouble)} ({_named(names)})",
+            summary=f"{len(names):,} of {counted(total, 'node')}: {_in_words(trouble)} ({some(names)})",
         )
         for trouble, names in sorted(by_trouble.items())
     }
@@ -173,13 +160,10 @@ def version_skew(
         if behind < 0:
             judged = replace(judged, verdict=Verdict.FAIL, observed=_version_seen(version))
             text += ": newer than the server"
-        judged = replace(judged, summary=text if judged.verdict is Verdict.PASS else f"{text} ({_named(names)})")
+        judged = replace(judged, summary=text if judged.verdict is Verdict.PASS else f"{text} ({some(names)})")
         found[f"{version[0]}.{version[1]}"] = judged
-    if silent and not found:
-        return not_applicable(f"no node states a kubelet's version ({_named(silent)})")
-    if not found:
-        return not_applicable("the cluster has no node")
-    return found
+    why = f"no node states a kubelet's version ({some(silent)})" if silent else "the cluster has no node"
+    return found or not_applicable(why)
 
 
 def _version_seen(version: tuple[int, int]) -> Observed:
@@ -204,7 +188,7 @@ def _carries(node: Node, labels: OneOf) -> bool:
 
 
 @check("cluster.nvme-label", severity=Severity.HIGH)
-def nvme_label(nodes: ClusterNodes, label: OneOf, wanted: AtLeast | Absent) -> Judgement | Absent:
+def nvme_label(nodes: ClusterNodes, label: OneOf, least: AtLeast, wanted: AtLeast | Absent) -> Judgement | Absent:
     """Enough ready, schedulable nodes carry the NVMe label.
 
     Why: Pods that select the label run there and nowhere else: with one such node they end with it, and with none
@@ -216,11 +200,7 @@ def nvme_label(nodes: ClusterNodes, label: OneOf, wanted: AtLeast | Absent) -> J
     Sources: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#built-in-node-labels
     """
     carrying = [node for node in nodes.nodes if _carries(node, label)]
-    usable = [
-        node
-        for node in carrying
-        if node.ready and not node.cordoned and all(taint.effect == "PreferNoSchedule" for taint in node.taints)
-    ]
+    usable = [node for node in carrying if _is_usable(node)]
     spoken_label = " or ".join(str(each) for each in label.values)
     if isinstance(wanted, Absent):
         if not carrying:
@@ -228,16 +208,20 @@ def nvme_label(nodes: ClusterNodes, label: OneOf, wanted: AtLeast | Absent) -> J
         text = (
             f"{len(usable):,} of {counted(len(carrying), 'node')} with {spoken_label} can be used ({_named_of(usable)})"
         )
-        wanted = AtLeast(pass_limit=1, unit="nodes", source="house: a label that no usable node carries serves nobody")
-        return replace(wanted.judge(len(usable), "usable nodes"), summary=text)
+        return replace(least.judge(len(usable), "usable nodes"), summary=text)
     judged = wanted.judge(len(usable), f"the number of ready, schedulable nodes with {spoken_label}")
-    rest = [node.name for node in carrying if node not in usable]
-    more = f"; not usable: {_named(rest)}" if rest else ""
+    rest = [node.name for node in carrying if not _is_usable(node)]
+    more = f"; not usable: {some(rest)}" if rest else ""
     return replace(judged, summary=f"{judged.summary}{more}")
 
 
+def _is_usable(node: Node) -> bool:
+    """Whether a pod that tolerates nothing may go there."""
+    return bool(node.ready) and not barring((), node)
+
+
 def _named_of(nodes: list[Node]) -> str:
-    return _named(node.name for node in nodes) or "none"
+    return some(node.name for node in nodes) or "none"
 
 
 _TRUE: Expected = {
@@ -280,7 +264,7 @@ def label_truth(
         return not_applicable("no node claims NVMe, and no report of one says that it has it")
     if reports.refused:
         refused = unmeasured(
-            Reason.ERROR, f"{counted(len(reports.refused), 'report')} could not be read: {_named(reports.refused)}"
+            Reason.ERROR, f"{counted(len(reports.refused), 'report')} could not be read: {some(reports.refused)}"
         )
         return {**found, "reports": refused}
     return found
@@ -293,8 +277,9 @@ def _has_nvme(node: Node, reports: list[NodeReport], limit: AtMost) -> tuple[boo
         return None, "its report is of another boot" if reports else "no report of it"
     latest = max(current, key=lambda each: each.taken_at)
     devices = [device for stack in latest.stacks for device in stack.devices]
-    if any(device.is_nvme and not device.network for device in devices):
-        return True, next(device.in_words for device in devices if device.is_nvme and not device.network)
+    local = [device for device in devices if device.is_nvme and not device.network]
+    if local:
+        return True, local[0].in_words
     words = " and ".join(dict.fromkeys(device.in_words for device in devices))
     if devices and all(device.network or not device.is_unknowable for device in devices):
         return False, words
@@ -314,13 +299,13 @@ def _answer(name: str, members: list[tuple[Node, str]], label: OneOf) -> Judgeme
         return unmeasured(Reason.NOT_RUN, why)
     key = said.partition("=")[0]
     if name == "proven":
-        return _stated(Verdict.PASS, f"{count} with {said}, and NVMe in it: {_named_of(nodes)}", name, _TRUE)
+        return stated(Verdict.PASS, f"{count} with {said}, and NVMe in it: {_named_of(nodes)}", _TRUE, seen=name)
     if name == "unlabelled":
         text = f"{count} with NVMe and without {said}: {_named_of(nodes)}; {first}"
-        judged = _stated(Verdict.WARN, text, name, _TRUE)
+        judged = stated(Verdict.WARN, text, _TRUE, seen=name)
         return replace(judged, fix=_labelled(nodes, said, f"{key}-", "say what is there"))
     text = f"{count} with {said} and no local NVMe: {_named_of(nodes)}; {first}"
-    judged = _stated(Verdict.FAIL, text, name, _TRUE)
+    judged = stated(Verdict.FAIL, text, _TRUE, seen=name)
     return replace(judged, fix=_labelled(nodes, f"{key}-", said, "take the label off"))
 
 
@@ -388,10 +373,10 @@ def _residents(noun: str, places: Mapping[str, tuple[str, ...]], regions: OneOf)
     found: dict[str, Judgement | Absent] = {}
     for place, names in sorted(outside.items()):
         judged = regions.judge(place, f"the place of {counted(len(names), noun)}")
-        found[f"{noun}s in {place}"] = replace(judged, summary=f"{judged.summary}: {_named(names)}")
+        found[f"{noun}s in {place}"] = replace(judged, summary=f"{judged.summary}: {some(names)}")
     if unknown:
         found[f"{noun}s without a place"] = unmeasured(
-            Reason.UNSUPPORTED, f"{counted(len(unknown), noun)} without a region or zone: {_named(unknown)}"
+            Reason.UNSUPPORTED, f"{counted(len(unknown), noun)} without a region or zone: {some(unknown)}"
         )
     if inside:
         judged = regions.judge(str(regions.values[0]), "the place")

@@ -21,14 +21,13 @@ from vdscheck.plugin import (
     spoken,
 )
 
-from .scheduling import Fit, Scheduler, counted
+from .scheduling import Fit, Scheduler, counted, some
 
 Judged = Judgement | Absent | dict[str, Judgement | Absent]
 SYSTEM = ("kube-system", "kube-public", "kube-node-lease")
 """The cluster's own namespaces: their workloads are its distributor's to mend. Judged where they are asked for."""
 SHOWN = 20
 """Findings of one check: the others are counted in one more."""
-NAMED = 3
 _SEVERITY = {Verdict.FAIL: 0, Verdict.WARN: 1, Verdict.UNKNOWN: 2}
 
 
@@ -73,10 +72,8 @@ def _by_workload(
     shown, rest = bad[:SHOWN], bad[SHOWN:]
     found: dict[str, Judgement | Absent] = {each.subject: _placed(each, judged) for each, judged in shown}
     if rest:
-        named = ", ".join(each.subject for each, _ in rest[:NAMED])
-        more = f" and {len(rest) - NAMED:,} others" if len(rest) > NAMED else ""
-        first = rest[0][1]
-        found["more"] = replace(first, summary=f"{counted(len(rest), 'more workload')} like these: {named}{more}")
+        named = some(each.subject for each, _ in rest)
+        found["more"] = replace(rest[0][1], summary=f"{counted(len(rest), 'more workload')} like these: {named}")
     if others:
         found["others"] = others[0]
     return found
@@ -164,12 +161,12 @@ def _placeable(workload: Workload, scheduler: Scheduler) -> Judgement | None:
     evidence = _fit_seen(fit)
     if runs and not waiting:
         if fit.ready:
-            return _stated(Verdict.PASS, f"{counted(len(fit.ready), 'node')} for it", evidence)
+            return stated(Verdict.PASS, f"{counted(len(fit.ready), 'node')} for it", _FITS, evidence)
         text = f"it runs{_pods(workload)}, but a pod that ended would find no node: {fit.why_none}"
-        return _stated(Verdict.WARN, text, evidence)
+        return stated(Verdict.WARN, text, _FITS, evidence)
     head = _waiting(workload)
     if not fit.ready:
-        return _stated(Verdict.FAIL, f"{head}{fit.why_none}{_wishes(workload)}", evidence)
+        return stated(Verdict.FAIL, f"{head}{fit.why_none}{_wishes(workload)}", _FITS, evidence)
     return _roomy(workload, scheduler, fit, head)
 
 
@@ -179,25 +176,28 @@ def _roomy(workload: Workload, scheduler: Scheduler, fit: Fit, head: str) -> Jud
     if not scheduler.knows_use:
         text = f"{head}{counted(len(fit.ready), 'node')} match; whether one has room is not known"
         verdict = Verdict.WARN if pods and pods.unscheduled else Verdict.PASS
-        return _stated(verdict, text + _said(workload), evidence)
+        return stated(verdict, text + _said(workload), _FITS, evidence)
     room = scheduler.room(workload.template, fit.ready, wanted)
     if not room:
         short = scheduler.fullest_in_words(workload.template, fit.ready)
         text = f"{head}{counted(len(fit.ready), 'ready node')} match and none has room: {short}"
-        return _stated(Verdict.FAIL, text, evidence)
+        return stated(Verdict.FAIL, text, _FITS, evidence)
     if room < wanted:
         text = (
             f"{head}there is room for {room:,} of {counted(wanted, 'pod')} on {counted(len(fit.ready), 'ready node')}"
         )
-        return _stated(Verdict.WARN, text + _said(workload), evidence)
+        return stated(Verdict.WARN, text + _said(workload), _FITS, evidence)
     if pods and pods.unscheduled:
         text = f"{head}{counted(len(fit.ready), 'ready node')} match and have room: the cause lies elsewhere"
-        return _stated(Verdict.WARN, text + _said(workload), evidence)
-    return _stated(Verdict.PASS, f"{counted(len(fit.ready), 'node')} for it, with room", evidence)
+        return stated(Verdict.WARN, text + _said(workload), _FITS, evidence)
+    return stated(Verdict.PASS, f"{counted(len(fit.ready), 'node')} for it, with room", _FITS, evidence)
 
 
-def _stated(verdict: Verdict, text: str, evidence: tuple[Evidence, ...], expected: Expected = _FITS) -> Judgement:
-    observed = Observed(text[:200], None, None, None, None)
+def stated(
+    verdict: Verdict, text: str, expected: Expected, evidence: tuple[Evidence, ...] = (), seen: str | None = None
+) -> Judgement:
+    """A judgement that no number bears; what was seen is the sentence, unless there is a word for it."""
+    observed = Observed((seen or text)[:200], None, None, None, None)
     return Judgement(verdict=verdict, summary=text, observed=observed, expected=expected, evidence=evidence)
 
 
@@ -295,8 +295,8 @@ def _sound(workload: Workload) -> Judgement | None:
             troubles.append(f"{_place(helper)} {', and '.join(wrong)}")
     seen = tuple(Evidence(each.name, what, None, "the pod template") for each, what in zip(helpers, kinds, strict=True))
     if troubles:
-        return _stated(Verdict.FAIL, "; ".join(troubles) + _pods(workload), seen, _SOUND)
-    return _stated(Verdict.PASS, "; ".join(kinds), seen, _SOUND)
+        return stated(Verdict.FAIL, "; ".join(troubles) + _pods(workload), _SOUND, seen)
+    return stated(Verdict.PASS, "; ".join(kinds), _SOUND, seen)
 
 
 def _is_helper(container: Container, beside: list[Container]) -> bool:
@@ -472,13 +472,13 @@ def spread(
                 return replace(judged, summary=f"all {placed:,} placed replicas are on one node")
         if template.kept_apart:
             text = f"kept apart by {', '.join(template.kept_apart)}"
-            return _stated(Verdict.PASS, text, (), nodes.expected())
+            return stated(Verdict.PASS, text, nodes.expected())
         where = f" (on {counted(pods.nodes, 'node')} now)" if pods and pods.nodes else ""
         text = (
             f"{spoken(replicas)} replicas{where}, and nothing keeps them apart: "
             "no topologySpreadConstraints and no podAntiAffinity"
         )
-        return _stated(Verdict.WARN, text, (), nodes.expected())
+        return stated(Verdict.WARN, text, nodes.expected())
 
     found = _by_workload(workloads, judge, "replicas are kept apart", "no workload has several replicas")
     return _with_missing(found, live, manifests)

@@ -21,6 +21,8 @@ from vdscheck.plugin import frozen, spoken
 
 UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", value="", effect="NoSchedule")
 """The taint that a cordon is."""
+NAMED = 3
+"""How many of many are named."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
@@ -133,6 +135,13 @@ def counted(number: int, noun: str) -> str:
     return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def some(names: Iterable[str]) -> str:
+    """`a, b, c and 12 others`."""
+    every = list(names)
+    more = f" and {len(every) - NAMED:,} others" if len(every) > NAMED else ""
+    return f"{', '.join(every[:NAMED])}{more}"
+
+
 def _match(count: int) -> str:
     return "1 node matches" if count == 1 else f"{count:,} nodes match"
 
@@ -142,7 +151,7 @@ def _taints_in_words(nodes: tuple[Node, ...]) -> str:
     if cordoned == len(nodes):
         return "it is cordoned" if len(nodes) == 1 else "all are cordoned"
     seen = dict.fromkeys(taint.in_words for node in nodes for taint in node.taints)
-    listed = ", ".join(list(seen)[:3])
+    listed = ", ".join(list(seen)[:NAMED])
     return f"{'it is' if len(nodes) == 1 else 'all are'} tainted ({listed}), which the pod does not tolerate"
 
 

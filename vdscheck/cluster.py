@@ -3,22 +3,22 @@
 import json
 import os
 import re
-import signal
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
+from vdscheck.guard import deadline
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
-from vdscheck.target import TargetKind, safe_text, without_secrets
+from vdscheck.target import Host, TargetKind, absolute, safe_text, without_secrets
 
 PAGE_ITEMS = 500
 """Kubernetes' own clients ask for pages of this size (client-go, tools/pager)."""
 PAGE_LIMIT_BYTES = 256 << 20
 """No page is larger: an object may have 1.5 MB (etcd), and a page of large ones is rare."""
+KUBECONFIG_LIMIT_BYTES = 16 << 20
 LOGIN_LIMIT_S = 20.0
 """How long a program of the kubeconfig may take to log in."""
 CONNECT_LIMIT_S = 5.0
@@ -98,8 +98,8 @@ def _in_a_pod() -> bool:
 
 
 def _namespace_of_the_pod() -> str:
-    with suppress(OSError), open(f"{SERVICE_ACCOUNT}/namespace", encoding="utf-8") as file:
-        return file.read(253).strip() or "default"
+    with suppress(UnavailableError):
+        return Host().read(f"{SERVICE_ACCOUNT}/namespace").strip() or "default"
     return "default"
 
 
@@ -129,11 +129,10 @@ def _kubeconfig(file: str) -> dict[str, Any]:
     import yaml
 
     try:
-        with open(file, "rb") as opened:
-            found = yaml.load(opened.read(PAGE_LIMIT_BYTES), Loader=_loader())  # noqa: S506 - a safe loader
-    except OSError as error:
-        message = f"{safe_text(file)}: {error.strerror}"
-        raise ClusterError(message) from error
+        content = Host().read_bytes(absolute(file), limit_bytes=KUBECONFIG_LIMIT_BYTES)
+        found = yaml.load(content, Loader=yaml_loader())  # noqa: S506 - a safe loader
+    except UnavailableError as error:
+        raise ClusterError(safe_text(error.absent.detail)) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         at = f":{mark.line + 1}" if mark else ""
@@ -145,7 +144,8 @@ def _kubeconfig(file: str) -> dict[str, Any]:
     return found
 
 
-def _loader() -> Any:  # noqa: ANN401 - a class of PyYAML
+def yaml_loader() -> Any:  # noqa: ANN401 - a class of PyYAML
+    """The safe loader, in C where that is there."""
     import yaml
 
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -300,7 +300,7 @@ class Cluster:
             raise UnavailableError(self._session.failed)
         if self._session.pool is None:
             try:
-                with _limited(LOGIN_LIMIT_S):
+                with deadline(LOGIN_LIMIT_S):
                     self._connect()
             except UnavailableError as error:
                 self._session.failed = error.absent
@@ -354,23 +354,6 @@ class Cluster:
         _keep_no_secret_files(configuration, self._session.pool)
 
 
-@contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Interrupt what takes longer, in the main thread; the package waits for a program without a deadline."""
-
-    def ring(_number: int, _frame: object) -> None:
-        message = f"it did not end within {seconds:g} s"
-        raise TimeoutError(message)
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 class _AgainError(UnavailableError):
     """May be asked again after a while."""
 
@@ -385,8 +368,8 @@ def _kind(error: BaseException | str, otherwise: str = "") -> str:
     found = re.match(r"exec: process returned (-?[0-9]+)", text)
     if found:
         return f"its exec plugin ended with {found[1]}"
-    if text.startswith("it did not end within "):
-        return f"its exec plugin hangs: {text}"
+    if text.startswith("did not end within "):
+        return f"its exec plugin hangs: it {text}"
     if text.startswith("exec: "):
         return "its exec plugin did not give credentials as it should"
     known = re.match(r"Invalid kube-config file\. (Expected [^\n]{1,80}|No configuration found)", text)

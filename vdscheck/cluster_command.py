@@ -74,7 +74,7 @@ def examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
     chosen = {each.probe.id: each for entry in rules.selected for each in catalogue.probes_of(entry)}
     if not offline:
         chosen["cluster.server"] = catalogue.probes["cluster.server"]
-    entries = [chosen[name] for name in sorted(chosen, key=_ORDER.index)]
+    entries = [chosen[name] for name in sorted(chosen)]
     observer = progress(sys.stderr)
     try:
         outcome = measure.measure(
@@ -90,16 +90,6 @@ def examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
     warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
     found = made(outcome.measurements, [*warnings, *outcome.warnings], complete=outcome.complete)
     return deliver(found, settings, received, None, failed=outcome.failed)
-
-
-_ORDER = (
-    "cluster.manifests",
-    "cluster.server",
-    "cluster.nodes",
-    "cluster.workloads",
-    "cluster.volumes",
-    "cluster.node-reports",
-)
 
 
 def _overrides(settings: Settings, wanted: Wanted) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def settle(asked: Asked) -> Settings:
     return Settings(asked, found.file, found.values, tuple(outputs))
 
 
-def catalogue_for(settings: Settings) -> Catalogue:
+def _catalogue_for(settings: Settings) -> Catalogue:
     """Everything that a run on a host needs; what serves clusters is loaded only where it is spoken of."""
     asked = settings.asked
     said = (asked.profile, asked.only, asked.skip, settings.values)
@@ -212,7 +212,7 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
         message = "--yes goes with --fix"
         raise UsageError(message)
     host = _host(asked.root)
-    catalogue = catalogue_for(settings)
+    catalogue = _catalogue_for(settings)
     profiles = list(settings.first("profile", asked.profile, ("web",)))
     rules = ruleset.build(catalogue, profiles, settings.overrides, __version__)
     run_id = report.new_run_id()

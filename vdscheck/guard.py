@@ -31,7 +31,7 @@ def guarded(seconds: float) -> Iterator[None]:
     """
     pid = os.getpid()
     try:
-        with _unheard(), _deadline(seconds):
+        with _unheard(), deadline(seconds):
             yield
     finally:
         if os.getpid() != pid:
@@ -60,7 +60,8 @@ def _flush() -> None:
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
+def deadline(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer, where it is Python code that the main thread runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

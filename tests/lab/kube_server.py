@@ -197,12 +197,12 @@ class KubeServer:
             self.ask("DELETE", f"{path}?gracePeriodSeconds=0")
         for item in self.ask("GET", "/api/v1/namespaces")["items"]:
             name = item["metadata"]["name"]
-            for path in ("api/v1", "apis/apps/v1", "apis/batch/v1"):
-                for kind in {
-                    "api/v1": ("pods", "configmaps"),
-                    "apis/apps/v1": ("deployments", "statefulsets", "daemonsets"),
-                    "apis/batch/v1": ("jobs", "cronjobs"),
-                }[path]:
+            for path, kinds in (
+                ("api/v1", ("pods", "configmaps")),
+                ("apis/apps/v1", ("deployments", "statefulsets", "daemonsets")),
+                ("apis/batch/v1", ("jobs", "cronjobs")),
+            ):
+                for kind in kinds:
                     self.ask("DELETE", f"/{path}/namespaces/{name}/{kind}?gracePeriodSeconds=0")
 
     def kubeconfig(self, user: str = "admin", **more: Any) -> Path:

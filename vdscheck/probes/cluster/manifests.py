@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import msgspec
 import yaml
 
+from vdscheck.cluster import yaml_loader
 from vdscheck.measurements.cluster import Manifests, PodTemplate, Workload
 from vdscheck.model import UnavailableError
 from vdscheck.plugin import Host, SubjectError
@@ -24,7 +25,7 @@ OTHERS_SHOWN = 50
 STANDARD_INPUT = "-"
 _HELM = "it looks like a template of Helm: give the rendered one (helm template CHART | vdscheck cluster -f -)"
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Loader = yaml_loader()
 
 
 def read(files: Sequence[str], namespace: str, standard_input: Callable[[], bytes]) -> Manifests:

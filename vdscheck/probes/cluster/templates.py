@@ -12,7 +12,7 @@ from vdscheck.measurements.cluster import (
     Role,
     Toleration,
 )
-from vdscheck.probes.cluster.objects import Affinity, ContainerObject, Expression, PodAffinity, PodSpec
+from vdscheck.probes.cluster.objects import Affinity, Amounts, ContainerObject, Expression, PodAffinity, PodSpec
 from vdscheck.probes.cluster.quantity import added, from_stated, larger, resources
 
 NAME_LIMIT = 253
@@ -52,7 +52,6 @@ def _role_of_init(written: ContainerObject) -> Role:
 
 def container(written: ContainerObject, role: Role) -> Container:
     """The judged part of a container."""
-    amounts = written.resources
     mounts = tuple(
         Mount(volume=each.name[:NAME_LIMIT], path=each.mount_path[:NAME_LIMIT], read_only=bool(each.read_only))
         for each in written.volume_mounts or []
@@ -61,19 +60,18 @@ def container(written: ContainerObject, role: Role) -> Container:
         name=written.name[:NAME_LIMIT],
         image=written.image[:IMAGE_LIMIT],
         role=role,
-        requests=_with_limits_as_requests(amounts.requests, amounts.limits) if amounts else resources(None),
-        limits=resources(amounts.limits if amounts else None),
+        requests=_requests(written),
+        limits=resources(written.resources.limits if written.resources else None),
         mounts=mounts,
         paths=_paths([*(written.command or []), *(written.args or [])], mounts),
         line=None,
     )
 
 
-def _with_limits_as_requests(
-    requests: dict[str, str | int | float] | None, limits: dict[str, str | int | float] | None
-) -> Resources:
-    """A limit without a request is the request as well: the API server's default."""
-    return resources({**(limits or {}), **(requests or {})})
+def _requests(written: ContainerObject) -> Resources:
+    """What it requests; a limit without a request is the request as well: the API server's default."""
+    amounts = written.resources or Amounts()
+    return resources({**(amounts.limits or {}), **(amounts.requests or {})})
 
 
 def _paths(words: list[str], mounts: tuple[Mount, ...]) -> tuple[str, ...]:
@@ -98,7 +96,7 @@ def requested(spec: PodSpec) -> dict[str, int]:
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
     for each in spec.init_containers or []:
-        own = container(each, "init").requests.stated
+        own = _requests(each).stated
         if _role_of_init(each) == "sidecar":
             sidecars = added(sidecars, own)
             peak = larger(peak, sidecars)
@@ -106,9 +104,7 @@ def requested(spec: PodSpec) -> dict[str, int]:
             peak = larger(peak, added(sidecars, own))
     together = sidecars
     for each in spec.containers or []:
-        amounts = each.resources
-        if amounts is not None:
-            together = added(together, _with_limits_as_requests(amounts.requests, amounts.limits).stated)
+        together = added(together, _requests(each).stated)
     return added(larger(peak, together), resources(spec.overhead).stated)
 
 

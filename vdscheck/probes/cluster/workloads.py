@@ -61,6 +61,18 @@ class Gathered:
         self.groups: dict[Key, _Group] = {}
         self.use: dict[str, tuple[int, dict[str, int]]] = {}
 
+    def begin(self) -> Callable[[Pod], None]:
+        """Forget all, and take what comes."""
+        self.groups.clear()
+        self.use.clear()
+        return self.take
+
+    def include(self, other: "Gathered") -> None:
+        """Count in the pods of another list, of another namespace."""
+        self.groups |= other.groups
+        for node, (pods, requests) in other.use.items():
+            self._used(node, pods, requests)
+
     def take(self, pod: Pod) -> None:
         """Count a pod in."""
         if pod.status.phase in _ENDED:
@@ -71,13 +83,16 @@ class Gathered:
         node = sys.intern(pod.spec.node_name or "")
         if node:
             group.nodes.add(node)
-            pods, requests = self.use.get(node, (0, {}))
-            self.use[node] = (pods + 1, added(requests, requested(pod.spec)))
+            self._used(node, 1, requested(pod.spec))
         else:
             self._waits(group, pod)
         rank = (not node, pod.metadata.creation_timestamp or "")
         if group.spec is None or rank > group.rank:
             group.spec, group.rank = pod.spec, rank
+
+    def _used(self, node: str, pods: int, requests: dict[str, int]) -> None:
+        before, sums = self.use.get(node, (0, {}))
+        self.use[node] = (before + pods, added(sums, requests))
 
     @staticmethod
     def _waits(group: _Group, pod: Pod) -> None:
@@ -169,19 +184,9 @@ def _controllers(
 def _pods(cluster: Cluster, namespaces: tuple[str, ...], controllers: _Controllers, reads: list[ListRead]) -> Gathered:
     everything = Gathered(controllers.jobs)
     for path in _paths("/api/v1", "pods", namespaces):
-        latest = everything
-
-        def begin(path: str = path) -> Callable[[Pod], None]:
-            nonlocal latest
-            del path
-            latest = Gathered(controllers.jobs)
-            return latest.take
-
-        reads.append(listed(cluster, path, "pods", Pod, begin))
-        everything.groups |= latest.groups
-        for node, (pods, requests) in latest.use.items():
-            before, sums = everything.use.get(node, (0, {}))
-            everything.use[node] = (before + pods, added(sums, requests))
+        part = Gathered(controllers.jobs)
+        reads.append(listed(cluster, path, "pods", Pod, part.begin))
+        everything.include(part)
     return everything
 
 
