@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.program import plugin, report
 from vdscheck.measurements.cluster import Manifests
 from vdscheck.plugin import SubjectError
 from vdscheck.probes.cluster.manifests import read
@@ -139,3 +140,38 @@ def test_a_quantity_is_read_as_kubernetes_reads_it(text: str | float, per: int, 
 def test_any_quantity_is_an_amount_or_none(text: str | float) -> None:
     found = amount(text)
     assert found is None or 0 <= found < 2**63
+
+
+ACME = '''
+from vdscheck.cluster import Cluster
+from vdscheck.plugin import Judgement, Severity, Verdict, check, measurement, probe
+
+
+@measurement
+class Weather:
+    fine: bool
+
+
+@probe("acme.weather", cheap=True)
+def weather(cluster: Cluster) -> Weather:
+    """Looks out of the window."""
+    return Weather(fine=True)
+
+
+@check("acme.fine", severity=Severity.LOW)
+def fine(found: Weather) -> Judgement:
+    """The weather is fine.
+
+    Why: It is better so.
+    False positives: None.
+    By hand: look
+    Sources: the sky
+    """
+    return Judgement(verdict=Verdict.PASS if found.fine else Verdict.FAIL, summary="it is")
+'''
+
+
+def test_a_probe_of_others_examines_a_cluster_as_well(tmp_path: Path) -> None:
+    words = ("cluster", "--offline", "-f", str(PAYMENT), "--only", "acme.*")
+    found = report(*words, plugins=plugin(tmp_path, ACME))
+    assert [(each["id"], each["verdict"]) for each in found["findings"]] == [("acme.fine", "pass")]
