@@ -4,7 +4,7 @@ usage: python benchmarks/path.py [--pairs N] [-o FILE.json]
 
 As root, since it makes the network; the tracer itself runs without any capability. mtr with its defaults is one
 target after the other; tuned it is root's, both targets at one time, and with as many packets as the tracer
-sends, or with as many rounds.
+sends, or with as many rounds. Before each run the routers rest until they may answer as many probes as at first.
 """
 
 import argparse
@@ -32,6 +32,8 @@ Result = dict[str, Any]
 ECHOES = 100
 HOPS = {"oslo": 7, "frankfurt": 11}
 SILENT_TTL = 6
+REST_S = 7.0
+"""A Linux router saves up six answers to one address, one a second (net/ipv4/inetpeer.c, XRLIM_BURST_FACTOR)."""
 PING = """
 import json, sys
 from icmplib import ping
@@ -88,6 +90,12 @@ def vdscheck(network: Network) -> Result:
         "claimed_path_loss": sum(hop["loss"] == "path" for trace in found["traces"].values() for hop in trace["hops"]),
         "packets": [trace["packets"] for trace in found["traces"].values()],
     }
+
+
+def rested(run: Callable[[Network], Result], network: Network) -> Result:
+    """One run, with nothing left of what the one before took from the routers."""
+    time.sleep(REST_S)
+    return run(network)
 
 
 def _hops(network: Network, place: str) -> list[list[str]]:
@@ -164,15 +172,16 @@ DEFAULTS: Mapping[str, Callable[[Network], Result]] = {
 def measured(network: Network, pairs: int) -> dict[str, list[Result]]:
     """All runs, in alternating order; what takes long runs less often."""
     found: dict[str, list[Result]] = {name: [] for name in (*RUNS, *DEFAULTS, "vdscheck, both cores busy", "mtr, busy")}
+    vdscheck(network)  # not counted: it may find its modules not compiled yet
     for number in range(pairs):
         for name in list(RUNS) if number % 2 == 0 else reversed(list(RUNS)):
-            found[name].append(RUNS[name](network))
+            found[name].append(rested(RUNS[name], network))
         if number % 3 == 0:
             for name, run in DEFAULTS.items():
-                found[name].append(run(network))
+                found[name].append(rested(run, network))
         with busy(os.cpu_count() or 2):
-            found["vdscheck, both cores busy"].append(vdscheck(network))
-            found["mtr, busy"].append(RUNS["mtr tuned, same rounds"](network))
+            found["vdscheck, both cores busy"].append(rested(vdscheck, network))
+            found["mtr, busy"].append(rested(RUNS["mtr tuned, same rounds"], network))
     return found
 
 
