@@ -90,6 +90,20 @@ def test_a_saved_report_is_judged_to_the_same_findings(tmp_path: Path, schema: d
     assert by_redis["measurements"] == first["measurements"]
 
 
+def test_a_report_that_is_judged_again_keeps_what_was_said_of_its_run(tmp_path: Path) -> None:
+    file, waived = tmp_path / "saved.json", tmp_path / "vdscheck.toml"
+    waived.write_text("[[waivers]]\ncheck = 'sysctl.somaxconn'\nreason = 'known'\nexpires = 2020-01-01")
+    found = json.loads(vdscheck(*FEW, "--config", str(waived), "--json").stdout)
+    assert ["expired" in each for each in found["warnings"]] == [False, True]
+    of_the_run = "the measuring did not end in time and was given up"
+    file.write_text(json.dumps(found | {"warnings": [of_the_run, *found["warnings"]]}))
+    again = json.loads(vdscheck("judge", str(file), "--json").stdout)["warnings"]
+    assert again == [of_the_run, *found["warnings"]]
+    waived.write_text("[limits]")
+    otherwise = json.loads(vdscheck("judge", str(file), "--config", str(waived), "--profile", "redis", "--json").stdout)
+    assert otherwise["warnings"] == [of_the_run, found["warnings"][0]]
+
+
 def test_a_report_is_judged_from_standard_input() -> None:
     saved = vdscheck(*FEW, "--json").stdout
     assert json.loads(vdscheck("judge", "-", "--json", input=saved).stdout)["findings"]

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ class SavedReport:
     run: Run
     target: TargetNote
     measurements: dict[str, Taken]
+    warnings: tuple[str, ...] = ()
 
 
 @frozen
@@ -85,7 +87,7 @@ def decode_report(data: bytes, types: Mapping[str, Any]) -> SavedReport:
         message = "run.started_at is not a time: it decides which waivers count"
         raise CodecError(message) from error
     measurements = {key: _typed(key, taken, types) for key, taken in saved.measurements.items()}
-    return SavedReport(saved.schema_version, saved.ruleset, saved.run, saved.target, measurements)
+    return replace(saved, measurements=measurements)
 
 
 def _typed(key: str, taken: Taken, types: Mapping[str, Any]) -> Taken:

@@ -334,8 +334,21 @@ def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     overrides |= settings.overrides
     profiles = list(settings.first("profile", asked.profile, saved.ruleset.profiles))
     rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__, saved.target.kind)
-    made = report_of(settings, catalogue, rules, saved.run, saved.target, saved.measurements, [])
+    said = _said_of_the_run(saved, catalogue, file)
+    made = report_of(settings, catalogue, rules, saved.run, saved.target, saved.measurements, said)
     return deliver(made, settings, received, None)
+
+
+def _said_of_the_run(saved: codec.SavedReport, catalogue: Catalogue, file: str) -> list[str]:
+    """The warnings of a saved report, less those that its own judging made: the new judging makes its own."""
+    note = saved.ruleset
+    try:
+        overrides = _plausible(note.overrides, file)
+        rules = ruleset.build(catalogue, note.profiles, overrides, __version__, saved.target.kind)
+    except (UsageError, ruleset.RulesetError):
+        return list(saved.warnings)
+    judged = judge.judge(catalogue, rules, saved.measurements, saved.run.started_at[:10])
+    return [warning for warning in saved.warnings if warning not in judged.warnings]
 
 
 def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
