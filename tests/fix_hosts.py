@@ -57,7 +57,7 @@ DEFAULTS = {
     "vm.overcommit_memory": "0",
     "vm.swappiness": "60",
 }
-"""What the kernel of these machines has before anybody sets anything."""
+"""What Linux 6.18 had on a machine of 24 GiB, before anybody set anything."""
 VALUES = {
     "fs.nr_open": ("1048576", "65536", "2097152"),
     "fs.inotify.max_user_watches": ("8192", "524288", "1048576"),

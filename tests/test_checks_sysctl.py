@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fix_hosts import DEFAULTS
 from vdscheck.catalogue import Catalogue, load
 from vdscheck.measurements import (
     KERNEL_KEYS,
@@ -50,33 +51,10 @@ CONTAINER = KernelOwner(ours=False, writable=False, clues=())
 PRIVILEGED = KernelOwner(ours=False, writable=True, clues=())
 NOT_RUN = unmeasured(Reason.NOT_RUN, "only a running kernel knows")
 
-MODERN = {
-    "fs.file-max": "2466170",
-    "fs.inotify.max_user_instances": "128",
-    "fs.inotify.max_user_watches": "192536",
-    "fs.nr_open": "1048576",
-    "net.core.somaxconn": "4096",
-    "net.ipv4.conf.all.rp_filter": "0",
-    "net.ipv4.conf.default.rp_filter": "0",
-    "net.ipv4.ip_forward": "0",
-    "net.ipv4.ip_local_port_range": "32768 60999",
-    "net.ipv4.ip_local_reserved_ports": "",
-    "net.ipv4.tcp_max_syn_backlog": "2048",
-    "net.ipv4.tcp_slow_start_after_idle": "1",
-    "net.ipv4.tcp_syncookies": "1",
-    "net.ipv4.tcp_timestamps": "1",
-    "net.ipv4.tcp_tw_reuse": "2",
-    "net.netfilter.nf_conntrack_max": "262144",
-    "vm.max_map_count": "65530",
-    "vm.overcommit_memory": "0",
-    "vm.swappiness": "60",
-}
-"""What Linux 6.18 had on a machine of 24 GiB, before anybody set anything."""
-
 
 def kernel(changed: Mapping[str, str | Absent] | None = None) -> Sysctls:
     """The settings of a modern kernel, some of them changed or missing."""
-    found: dict[str, str | Absent] = {**MODERN, **(changed or {})}
+    found: dict[str, str | Absent] = {**DEFAULTS, **(changed or {})}
     return Sysctls(
         values={key: value for key, value in found.items() if isinstance(value, str)},
         missing={key: value for key, value in found.items() if isinstance(value, Absent)},
@@ -95,8 +73,8 @@ def at_boot(value: str | None, where: str = "/etc/sysctl.d/50-x.conf:3", *overri
 
 
 def boot(keys: Mapping[str, KeyAtBoot | str], *writers: LateWriter, init: str = "systemd-sysctl") -> BootTruth:
-    """What comes after the next boot: as MODERN by default, but for these keys."""
-    usual = {key: at_boot(value, "the kernel's default") for key, value in MODERN.items()}
+    """What comes after the next boot: as DEFAULTS, but for these keys."""
+    usual = {key: at_boot(value, "the kernel's default") for key, value in DEFAULTS.items()}
     changed = {key: at_boot(each) if isinstance(each, str) else each for key, each in keys.items()}
     return BootTruth(init=init, keys=usual | changed, late_writers=writers, problems=())
 
