@@ -37,7 +37,8 @@ def pressure(found: CpuPressure, machine: Machine | Absent, some_avg60: AtMost) 
     """Tasks do not wait for a CPU.
 
     Why: A task that is ready and waits for a CPU is a request that waits, whatever the load average says.
-    False positives: A batch job or a package upgrade in the last minute, and other work beside vdscheck.
+    False positives: A batch job or a package upgrade in the last minute, the boot itself where it is only just
+        over, and other work beside vdscheck.
     By hand: cat /proc/pressure/cpu
     Sources: https://docs.kernel.org/accounting/psi.html
     """
