@@ -8,7 +8,9 @@ from typing import TextIO
 from vdscheck.model import Taken
 
 EVERY_S = 0.25
-_UP_AND_CLEAR = "\x1b[{}A\r\x1b[J"
+_UP = "\x1b[{}A\r"
+_CLEAR_LINE = "\x1b[K"
+_CLEAR_BELOW = "\x1b[J"
 
 Drawing = Callable[[Mapping[str, Taken], int, int], bytes]
 """What draws the measurements so far, for so many columns and lines."""
@@ -44,17 +46,16 @@ class Live:
         self._drawn_at = now
         columns, lines = _size(self._stream)
         frame = self._draw(self._found, columns, lines - 1).decode()
-        self._write(self._erased() + frame)
+        # A frame goes over the one before, line by line: a screen that is cleared from its first line on
+        # is kept by tmux as history, and one that is cleared at all flickers.
+        drawn = _CLEAR_LINE + frame.replace("\n", f"\n{_CLEAR_LINE}")
+        self._write((_UP.format(self._lines) if self._lines else "") + drawn + _CLEAR_BELOW)
         self._lines = frame.count("\n")
 
     def close(self) -> None:
         """All is measured: take the table away, since the report says the same."""
-        if self._lines:
-            self._write(self._erased())
+        self._write((_UP.format(1) + _CLEAR_LINE) * self._lines)
         self._lines = 0
-
-    def _erased(self) -> str:
-        return _UP_AND_CLEAR.format(self._lines) if self._lines else ""
 
     def _write(self, text: str) -> None:
         try:
