@@ -15,7 +15,8 @@ from vdscheck.ruleset import build, read_profile
 from vdscheck.threshold import AtLeast, AtMost, Conflict, OneOf, Threshold
 from vdscheck.units import amount
 
-from .test_checks_sysctl import MODERN, OURS, Bench, boot, kernel
+from .fix_hosts import DEFAULTS
+from .test_checks_sysctl import OURS, Bench, boot, kernel
 
 OF_HOSTS = ("base", "kubernetes-node", "latency", "postgres", "redis", "web")
 NAMES = (*OF_HOSTS, "cluster")
@@ -126,7 +127,7 @@ def test_no_profile_makes_a_modern_kernel_worse(catalogue: Catalogue, name: str)
             if isinstance(fix, SetSysctl):
                 assert each.verdict.value in ("warn", "fail")
                 limit = _limit_of(limits[check_id], each.expected)
-                before, after = int(MODERN[fix.key].split()[0]), int(fix.value.split()[0])
+                before, after = int(DEFAULTS[fix.key].split()[0]), int(fix.value.split()[0])
                 assert not isinstance(limit, AtLeast) or after > before
                 assert not isinstance(limit, AtMost) or after < before
     assert judged

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.lab.facts import Disk
 from tests.lab.kube_server import KubeServer, node
 from tests.lab.product import product_tree
-from tests.lab.vm import boot
+from tests.lab.vm import Disk, boot
 from tests.program import report
 
 pytestmark = pytest.mark.xdist_group("kube")
@@ -34,9 +33,9 @@ def test_fresh_servers_prove_what_is_in_them(tmp_path: Path) -> None:
     # one image, so one machine id; each boot has its own
     assert len({each["boot_id"] for each in targets.values()}) == len(DISKS)
     with KubeServer(tmp_path / "kube") as server:
-        for disk, target in targets.items():
+        for name, target in targets.items():
             ids = {"machine_id": target["machine_id"], "boot_id": target["boot_id"]}
-            server.create("/api/v1/nodes", node(f"labelled-{disk}", labels={"disktype": "nvme"}, **ids))
+            server.create("/api/v1/nodes", node(f"labelled-{name}", labels={"disktype": "nvme"}, **ids))
         bare = {"machine_id": targets["nvme"]["machine_id"], "boot_id": targets["nvme"]["boot_id"]}
         server.create("/api/v1/nodes", node("bare-nvme", **bare))
         server.create("/api/v1/nodes", node("rebooted", labels={"disktype": "nvme"}, **bare | {"boot_id": "another"}))

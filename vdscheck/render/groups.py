@@ -5,8 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vdscheck.model import Finding, Reason, Verdict, frozen
+from vdscheck.render.safe import harmless
 
 WRONG = (Verdict.FAIL, Verdict.WARN)
+NAMES_SHOWN = 6
+NAME_LIMIT = 80
 _SHORTEST_SUBJECT = 3
 """A shorter subject may stand in a sentence by chance."""
 _NUMBER = r"(?<![\w.])\d(?:[\d.,]*\d)?(?!\w)"
@@ -93,6 +96,12 @@ def _merged(groups: Iterable[Alike]) -> list[Alike]:
         else Alike(tuple(finding for group in same for finding in group.findings), shape, reason)
         for (_, reason, shape), same in found.items()
     ]
+
+
+def listed(names: Sequence[str], most: int = NAMES_SHOWN) -> str:
+    """The first of some names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(harmless(name, NAME_LIMIT) for name in names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def measured_and_why(finding: Finding) -> tuple[str, str]:

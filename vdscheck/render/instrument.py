@@ -6,13 +6,13 @@ from dataclasses import fields, is_dataclass
 from vdscheck.measurements.path import Paths
 from vdscheck.model import Confidence, Finding, Report, Taken, Verdict
 from vdscheck.render.canvas import Canvas, Sheet
+from vdscheck.render.groups import NAME_LIMIT, alike, listed
 from vdscheck.render.histogram import PERCENTILE_HEADS, axis, bars, columns, percentile_cells
 from vdscheck.render.safe import harmless
 from vdscheck.render.words import distribution, kernel, kind_of_machine, seconds
 from vdscheck.stats import Distribution
 
 INDENT = 9
-NAME_LIMIT = 80
 CELL = 9
 LABEL = 16
 HISTOGRAM_HEIGHT = 3
@@ -63,8 +63,14 @@ def _drawn(
     for subject, name, found in rows[:histograms]:
         _histogram(canvas, subject, name, found, utf8=utf8)
     canvas.blank()
-    for finding in sorted(report.findings, key=lambda each: SHOWN_FIRST.index(each.verdict)):
-        finding_lines(canvas, finding)
+    for verdict in SHOWN_FIRST:
+        if verdict in (Verdict.UNKNOWN, Verdict.NOT_APPLICABLE):
+            for group in alike(report.findings, verdict, roughly=False):
+                verdict_lines(canvas, verdict, listed(group.names), group.reason, group.sentence)
+        else:
+            for finding in report.findings:
+                if finding.verdict is verdict:
+                    finding_lines(canvas, finding)
     for warning in report.warnings:
         canvas.prose([(harmless(warning), "")], indent=INDENT, label=("NOTE", "bold"))
     return canvas.drawn()
@@ -110,9 +116,14 @@ def _histogram(canvas: Canvas, subject: str, name: str, found: Distribution, *, 
 
 def finding_lines(canvas: Canvas, finding: Finding) -> None:
     """The verdict of one finding."""
-    label = "N/A" if finding.verdict is Verdict.NOT_APPLICABLE else finding.verdict.value.upper()
-    unsure = "low confidence" if finding.confidence is Confidence.LOW else ""
-    reason = finding.reason.value if finding.reason else unsure
-    style = _STYLE.get(finding.verdict, "bold")
-    canvas.heading((label, style), [(harmless(finding.name, NAME_LIMIT), "")], reason, indent=INDENT)
-    canvas.prose([(harmless(finding.summary), "")], indent=INDENT + 2)
+    unsure = "low confidence" if finding.confidence is Confidence.LOW else None
+    verdict_lines(
+        canvas, finding.verdict, harmless(finding.name, NAME_LIMIT), finding.reason or unsure, finding.summary
+    )
+
+
+def verdict_lines(canvas: Canvas, verdict: Verdict, name: str, beside: str | None, sentence: str) -> None:
+    """A verdict on what has a name, and why."""
+    label = "N/A" if verdict is Verdict.NOT_APPLICABLE else verdict.value.upper()
+    canvas.heading((label, _STYLE.get(verdict, "bold")), [(name, "")], beside or "", indent=INDENT)
+    canvas.prose([(harmless(sentence), "")], indent=INDENT + 2)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from vdscheck.model import AreaScore, Confidence, Finding, FixNote, Reason, Report, Severity, Verdict
 from vdscheck.render.canvas import Canvas, Span
 from vdscheck.render.fix import fix_section
-from vdscheck.render.groups import Alike, Trouble, alike, measured_and_why, troubles
+from vdscheck.render.groups import NAME_LIMIT, NAMES_SHOWN, Alike, Trouble, alike, listed, measured_and_why, troubles
 from vdscheck.render.safe import harmless
 from vdscheck.render.words import amount_of_memory, distribution, facts, kernel, kind_of_machine, limit, seconds
 from vdscheck.threshold import spoken
@@ -16,13 +16,11 @@ INDENT = 9
 BAR_CELLS = 28
 AREA_CELLS = 8
 AREA_NAME_LIMIT = 14
-NAME_LIMIT = 80
 TOLD_IN_FULL = 20
 """What is wrong beyond these, the worst, is told without the way to mend it."""
 SUBJECTS_SHOWN = 8
 EVIDENCE_LIMIT = 1000
 GROUPS_SHOWN = 12
-NAMES_SHOWN = 6
 CAPPING_SHOWN = 3
 WARNINGS_SHOWN = 8
 
@@ -153,8 +151,7 @@ def _score_notes(report: Report) -> Iterable[str]:
         if worst is not None:
             names = sorted({finding.id for finding in failed if finding.weight == worst.weight})
             kind = "critical" if worst.severity is Severity.CRITICAL else f"{worst.severity.value}-severity"
-            listed = _listed(names, CAPPING_SHOWN)
-            yield f"at most {score.cap} with a {kind} failure: {listed}"
+            yield f"at most {score.cap} with a {kind} failure: {listed(names, CAPPING_SHOWN)}"
 
 
 def _areas(canvas: Canvas, report: Report) -> None:
@@ -297,9 +294,9 @@ def _alike(canvas: Canvas, label: str, groups: Sequence[Alike], *, verbose: bool
     shown = groups if verbose else groups[:GROUPS_SHOWN]
     canvas.blank()
     for number, group in enumerate(shown):
-        listed = _listed(group.names, len(group.names) if verbose else NAMES_SHOWN)
+        names = listed(group.names, len(group.names) if verbose else NAMES_SHOWN)
         head = (label if number == 0 else "", "bold")
-        canvas.heading(head, [(listed, "")], group.reason.value if group.reason else "", indent=INDENT)
+        canvas.heading(head, [(names, "")], group.reason.value if group.reason else "", indent=INDENT)
         canvas.prose([(harmless(group.sentence), "")], indent=INDENT + 2)
         if verbose:
             for finding in group.findings:
@@ -388,11 +385,6 @@ def _more(canvas: Canvas, count: int) -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _listed(names: Sequence[str], most: int) -> str:
-    more = len(names) - most
-    return ", ".join(harmless(name, NAME_LIMIT) for name in names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _sentence(text: str) -> str:
