@@ -136,6 +136,8 @@ def test_a_report_with_hostile_overrides_is_refused(tmp_path: Path) -> None:
     [
         (["--only", "sysctl.somaxcon"], "did you mean sysctl.somaxconn?"),
         (["--profile", "wbe"], "did you mean web?"),
+        (["--profile", "cluster"], "profile cluster says nothing of a host: vdscheck cluster judges by it"),
+        (["cluster", "--profile", "web", "--offline", "-f", "/dev/null"], "profile web says nothing of a cluster"),
         (["--format", "jsn"], "there is no format jsn: did you mean json?"),
         (["--min-score", "101"], "--min-score"),
         (["--min-score", "many"], "--min-score"),

@@ -139,7 +139,7 @@ def _limit_of(limits: Any, expected: Any) -> Threshold:
     return found
 
 
-@pytest.mark.parametrize("pair", list(itertools.combinations(NAMES, 2)), ids=" ".join)
+@pytest.mark.parametrize("pair", list(itertools.combinations(OF_HOSTS, 2)), ids=" ".join)
 def test_two_profiles_agree_but_where_their_authorities_do_not(catalogue: Catalogue, pair: tuple[str, str]) -> None:
     limits = build(catalogue, pair, {}, "0").limits
     conflicts = {f"{check}.{key}" for check, each in limits.items() for key, x in each.items() if type(x) is Conflict}

@@ -209,6 +209,8 @@ def build(
     keeps: `limits`, `severity`, `offer`, `waivers`, `only`, `skip`. Raises RulesetError.
     """
     chosen = [read_profile(name, catalogue) for name in profiles]
+    for profile in chosen:
+        _refuse_a_stranger(profile, catalogue, target)
     limits = _merged(chosen)
     severities: dict[str, Severity] = {}
     for profile in chosen:
@@ -233,6 +235,15 @@ def build(
     ruleset = replace(ruleset, selected=_selected(ruleset, catalogue, target))
     _refuse_an_empty_selection(ruleset, catalogue, target)
     return ruleset
+
+
+def _refuse_a_stranger(profile: Profile, catalogue: Catalogue, target: TargetKind) -> None:
+    """A profile that limits only what is not here would judge nothing, and look as if it had."""
+    kinds = {catalogue.target_of(catalogue.checks[check_id]) for check_id in profile.limits}
+    if kinds and target not in kinds:
+        hint = "--profile cluster does" if target == "cluster" else "vdscheck cluster judges by it"
+        message = f"profile {profile.name} says nothing of a {target}: {hint}"
+        raise RulesetError(message)
 
 
 def stated_by(profiles: Sequence[str], catalogue: Catalogue, check_id: str, source: str) -> tuple[str, ...]:
