@@ -14,6 +14,7 @@ HOG = Path(__file__)
 
 def main(cpu: int, burst_ns: int, every_ns: int, seconds: float) -> list[tuple[int, int]]:
     """Take the CPU now and then; raises PermissionError where this may not be a real-time task."""
+    anywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
     clock = time.monotonic_ns
@@ -25,7 +26,9 @@ def main(cpu: int, burst_ns: int, every_ns: int, seconds: float) -> list[tuple[i
         while last - first < burst_ns:
             last = clock()
         bursts.append((first, last))
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # its end is no burst
+    # Its end is no burst, and must not lengthen the last one.
+    os.sched_setaffinity(0, anywhere - {cpu} or anywhere)
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return bursts
 
 
