@@ -2,15 +2,17 @@
 
 import fcntl
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.program import environment
 
+PROJECT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120
 JOURNAL_ABOVE = Path("/var/lib/vdscheck")
 PRELUDE = """
@@ -28,6 +30,24 @@ sysctl -q -w net.core.somaxconn=128
 set +e
 """
 """What each script begins with; somaxconn is lower than at boot, and three keys are as the kernel has them."""
+
+
+def _opened(paths: Iterable[Path]) -> str:
+    """Shell lines that make folders readable for every user where they lie below one that is not, as /root is."""
+    closed: dict[Path, list[Path]] = {}
+    for path in paths:
+        shut = [each for each in path.parents if not each.stat().st_mode & 0o001]
+        if shut:
+            closed.setdefault(shut[-1], []).append(path)
+    lines: list[str] = []
+    for number, (above, below) in enumerate(closed.items()):
+        kept = [(f"opened-{number}-{index}", path) for index, path in enumerate(below)]
+        lines += [f"mkdir {name}; mount --bind {shlex.quote(str(path))} {name}" for name, path in kept]
+        lines.append(f"mount -t tmpfs -o mode=755 none {shlex.quote(str(above))}")
+        for name, path in kept:
+            quoted = shlex.quote(str(path))
+            lines.append(f"mkdir -p {quoted}; mount --bind {name} {quoted}; umount {name}; rmdir {name}")
+    return "\n".join(["set -e", *lines, ""])
 
 
 @contextmanager
@@ -54,7 +74,7 @@ def in_namespace(script: str, *, timeout_s: float = TIMEOUT_S) -> subprocess.Com
     """Run a shell script there, after the prelude."""
     with place_of_the_journal(), tempfile.TemporaryDirectory(prefix="vdscheck-ns-") as folder:
         return subprocess.run(
-            ["unshare", "-mn", "sh", "-c", PRELUDE + script],
+            ["unshare", "-mn", "sh", "-c", _opened((PROJECT, Path(sys.base_prefix))) + PRELUDE + script],
             capture_output=True,
             text=True,
             check=False,

@@ -116,10 +116,12 @@ def certificates(folder: Path, name: str = "localhost", *, expired: bool = False
     certificate, key, request = folder / f"{name}.pem", folder / f"{name}.key", folder / f"{name}.csr"
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     if not authority.exists():
-        _openssl("req", "-x509", *kind, "-subj", "/CN=lab", "-keyout", authority_key, "-out", authority)
+        # Python 3.13 asks an authority for its key usage, and a certificate for its authority's key (RFC 5280, 4.2.1).
+        usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        _openssl("req", "-x509", *kind, *usage, "-subj", "/CN=lab", "-keyout", authority_key, "-out", authority)
     _openssl("req", *kind, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
     extensions = folder / f"{name}.ext"
-    extensions.write_text(f"subjectAltName=DNS:{name}\n")
+    extensions.write_text(f"subjectAltName=DNS:{name}\nauthorityKeyIdentifier=keyid\n")
     signing: list[str | Path] = ["-CA", authority, "-CAkey", authority_key, "-CAcreateserial", "-extfile", extensions]
     if expired:
         _sign_in_the_past(folder, request, certificate, extensions)
