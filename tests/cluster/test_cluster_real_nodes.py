@@ -44,9 +44,14 @@ def test_fresh_servers_prove_what_is_in_them(tmp_path: Path) -> None:
     told = {each["subject"]: each for each in found["findings"]}
     assert told["proven"]["verdict"] == "pass"
     assert "labelled-nvme" in told["proven"]["summary"]
-    assert "labelled-ide" in told["disproven"]["summary"]
-    assert told["disproven"]["fix"]["commands"] == ["kubectl label node labelled-ide disktype-"]
+    assert "kubectl label node labelled-ide disktype-" in told["disproven"]["fix"]["commands"]
     assert "bare-nvme" in told["unlabelled"]["summary"]
     assert told["unlabelled"]["fix"]["commands"] == ["kubectl label node bare-nvme disktype=nvme"]
     assert told["not-proven"]["verdict"] == "unknown"
-    assert all(name in told["not-proven"]["summary"] for name in ("labelled-virtio", "rebooted"))
+    assert "rebooted" in told["not-proven"]["summary"]
+    # A disk behind virtio is never proven; an emulated one may be so slow that it cannot be NVMe.
+    assert "labelled-virtio" not in told["proven"]["summary"]
+    answers = [name for name in ("not-proven", "disproven") if "labelled-virtio" in told[name]["summary"]]
+    assert len(answers) == 1
+    if answers == ["disproven"]:
+        assert "typical fdatasync takes" in told["disproven"]["summary"]
