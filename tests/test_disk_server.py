@@ -75,8 +75,7 @@ def _slow_disk(report: Mapping[str, Any]) -> None:
     found = by_name(report)
     reads = found["disk.read-latency[/slow]"]
     assert reads["verdict"] == "fail", reads["summary"]
-    # The tail is also that of an emulated machine, which may wait for its CPU; the typical read is the disk's.
-    assert reads["observed"]["value"] >= DELAY_MS
+    assert DELAY_MS <= reads["observed"]["value"] <= 2 * DELAY_MS + 20
     value = report["measurements"]["disk.latency[/slow]"]["value"]
     typical = next(each for each in value["read"]["percentiles"] if each["percent"] == 50)
     assert DELAY_MS <= typical["value_us"] / 1000 <= 2 * DELAY_MS
