@@ -231,6 +231,6 @@ def test_only_a_terminal_is_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
         observer = progress(terminal, draw=draw)
         assert isinstance(observer, Live)
         observer.measured("a", watched().measurements["disk.latency[/srv]"])
-        assert b"80x23\r\n" in os.read(ours, 100)
+        assert os.read(ours, 100) == b"\x1b[K80x23\r\n\x1b[K\x1b[J"
     os.close(ours)
     assert not isinstance(progress(io.StringIO(), draw=draw), Live)
