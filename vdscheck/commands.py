@@ -341,6 +341,8 @@ def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
 
 def _said_of_the_run(saved: codec.SavedReport, catalogue: Catalogue, file: str) -> list[str]:
     """The warnings of a saved report, less those that its own judging made: the new judging makes its own."""
+    if not saved.warnings:
+        return []
     note = saved.ruleset
     try:
         overrides = _plausible(note.overrides, file)
