@@ -13,6 +13,7 @@ from tests.lab.vm import boot
 from vdscheck.measurements import KERNEL_KEYS
 
 pytestmark = [
+    pytest.mark.xdist_group("server"),
     pytest.mark.slow,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can build the server"),

@@ -13,7 +13,10 @@ from tests.lab.vm import boot
 from vdscheck.codec import convert
 from vdscheck.measurements import HostLoad, Spin
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make servers")
+pytestmark = [
+    pytest.mark.xdist_group("server"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can make servers"),
+]
 
 RUN = "python3 -m vdscheck run --json --only"
 STEPS = f"""set -e

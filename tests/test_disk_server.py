@@ -12,6 +12,7 @@ from tests.lab.product import product_tree
 from tests.lab.vm import Disk, boot
 
 pytestmark = [
+    pytest.mark.xdist_group("server"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make servers"),
     pytest.mark.slow,
     pytest.mark.timeout(1200),

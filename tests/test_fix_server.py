@@ -14,7 +14,10 @@ from tests.lab.debian import SUITES, Suite
 from tests.lab.product import product_tree
 from tests.lab.vm import Boot, boot
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make servers")
+pytestmark = [
+    pytest.mark.xdist_group("server"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can make servers"),
+]
 
 PYTHONS: dict[Suite, str] = {suite: version for version, suite in product.PYTHONS.items()}
 GUEST = Path(__file__).parent / "lab/fix_guest.py"

@@ -18,7 +18,10 @@ from tests.lab.vm import boot
 from vdscheck import pages
 from vdscheck.measurements import KERNEL_KEYS
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make servers and containers")
+pytestmark = [
+    pytest.mark.xdist_group("server"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can make servers and containers"),
+]
 
 RUN = "PYTHONPATH=/job/site python3 -m vdscheck run --json --profile web --profile kubernetes-node"
 KEPT = 'for key in {keys}; do echo "$key=$(cat /proc/sys/$(echo $key | tr . /) 2>/dev/null)"; done'

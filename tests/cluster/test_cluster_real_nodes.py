@@ -11,7 +11,7 @@ from tests.lab.product import product_tree
 from tests.lab.vm import Disk, boot
 from tests.program import report
 
-pytestmark = pytest.mark.xdist_group("kube")
+pytestmark = pytest.mark.xdist_group("server")
 
 RUN = "PYTHONPATH=/job/site python3 -m vdscheck run --json --quick --offline --only 'disk.*' > out/report.json"
 DISKS: tuple[Disk, ...] = ("nvme", "virtio", "ide")

@@ -60,6 +60,7 @@ def workloads(found: dict[str, Any]) -> dict[str, Any]:
     return dict(found["measurements"]["cluster.workloads"]["value"])
 
 
+@pytest.mark.xdist_group("server")
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="the kernel has no smaps_rollup")

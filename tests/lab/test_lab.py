@@ -344,6 +344,7 @@ def test_the_table_of_facts_has_a_column_for_each_machine() -> None:
 # --- the servers
 
 
+@pytest.mark.xdist_group("server")
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", kinds()[::5], ids=lambda kind: kind.name)
@@ -365,6 +366,7 @@ def test_a_fresh_server_has_the_hardware_that_was_asked_for(kind: Kind, tmp_path
     assert (found["/etc/sysctl.conf"].startswith("there")) == (kind.suite == "bookworm")
 
 
+@pytest.mark.xdist_group("server")
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("suite", SUITES)
@@ -386,6 +388,7 @@ def test_a_kept_disk_makes_the_next_boot_a_reboot(suite: Suite, tmp_path: Path) 
     assert told == {"vm/swappiness": "41", "net/core/somaxconn": "1234", "kernel/panic": "17"}
 
 
+@pytest.mark.xdist_group("server")
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_power_can_be_cut(tmp_path: Path) -> None:
@@ -400,6 +403,7 @@ def test_the_power_can_be_cut(tmp_path: Path) -> None:
     assert (tmp_path / "2/kept").read_text() == "kept\n"
 
 
+@pytest.mark.xdist_group("server")
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_time_is_kept_and_no_emulator_is_left(tmp_path: Path) -> None:
@@ -410,6 +414,7 @@ def test_the_time_is_kept_and_no_emulator_is_left(tmp_path: Path) -> None:
     wait_until(lambda: not processes(marker))
 
 
+@pytest.mark.xdist_group("server")
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
