@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -25,7 +26,9 @@ def catalogue() -> Catalogue:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Remember what is tested."""
+    """Remember what is tested, and let Ctrl-C reach it where a shell began this in the background (POSIX `&`)."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[BEGAN] = time.monotonic()
     if os.environ.get("VDSCHECK_TIER") == "all" and not hasattr(config, "workerinput"):
         config.stash[TESTED] = (_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain")))

@@ -1,6 +1,7 @@
 """A mount and a network namespace of their own, in which net keys of the real kernel may be fixed."""
 
 import fcntl
+import functools
 import os
 import shlex
 import subprocess
@@ -11,11 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.program import environment
+from vdscheck.plugin import Host
+from vdscheck.probes.boot import boot_truth
 
 PROJECT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120
 JOURNAL_ABOVE = Path("/var/lib/vdscheck")
-PRELUDE = """
+_PRELUDE = """
 set -e
 mount -t tmpfs -o mode=755 none /etc/sysctl.d
 mount -t tmpfs -o mode=755 none /var/lib/vdscheck
@@ -26,6 +29,7 @@ for tree in fs vm; do
   mount --bind /mnt/$tree /proc/sys/$tree
 done
 umount -l /mnt
+AS_BOOTED
 ip link set lo up
 vdscheck() { "$PYTHON" -m vdscheck "$@"; }
 fix() { vdscheck --fix --passive --only 'sysctl.*' "$@"; }
@@ -36,10 +40,22 @@ code() { echo "code $?"; }
 sysctl -q -w net.core.somaxconn=128
 set +e
 """
-"""What each script begins with; somaxconn is lower than at boot, and three keys are as the kernel has them.
 
-fs.* and vm.* have no namespace of their own: a copy stands in their place, so that no fix reaches the real ones.
-"""
+
+@functools.cache
+def prelude() -> str:
+    """What each script begins with; somaxconn is lower than at boot, and three keys are as the kernel has them.
+
+    fs.* and vm.* have no namespace of their own: a copy stands in their place, so that no fix reaches the real ones.
+    The copy has what the system whose files are here sets at boot: where they are those of a chroot or a container,
+    the kernel was booted by another one.
+    """
+    lines = []
+    for key, found in boot_truth.function(Host()).keys.items():
+        if key.startswith(("fs.", "vm.")) and found.origin == "default" and found.value is not None:
+            path = shlex.quote("/proc/sys/" + key.replace(".", "/"))
+            lines.append(f"if [ -e {path} ]; then echo {shlex.quote(found.value)} > {path}; fi")
+    return _PRELUDE.replace("AS_BOOTED", "\n".join(lines))
 
 
 def _opened(paths: Iterable[Path]) -> str:
@@ -84,7 +100,7 @@ def in_namespace(script: str, *, timeout_s: float = TIMEOUT_S) -> subprocess.Com
     """Run a shell script there, after the prelude."""
     with place_of_the_journal(), tempfile.TemporaryDirectory(prefix="vdscheck-ns-") as folder:
         return subprocess.run(
-            ["unshare", "-mn", "sh", "-c", _opened((PROJECT, Path(sys.base_prefix))) + PRELUDE + script],
+            ["unshare", "-mn", "sh", "-c", _opened((PROJECT, Path(sys.base_prefix))) + prelude() + script],
             capture_output=True,
             text=True,
             check=False,

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from tests import boot_hosts
-from tests.fix_namespace import PRELUDE, in_namespace, place_of_the_journal
+from tests.fix_namespace import in_namespace, place_of_the_journal, prelude
 from tests.lab.container import run_in_container
 from tests.lab.product import product_tree
 from tests.program import environment, plugin, vdscheck
@@ -300,7 +300,7 @@ def test_yes_without_fix_is_a_wrong_call() -> None:
 
 def on_a_terminal(answer: bytes, *words: str, interrupt: bool = False) -> tuple[int, str]:
     """Run a fix on a terminal, answer its question, and show the keys at the end."""
-    script = PRELUDE + 'trap : INT; "$PYTHON" -m vdscheck --fix --passive --only "sysctl.*" "$@"; code; keys'
+    script = prelude() + 'trap : INT; "$PYTHON" -m vdscheck --fix --passive --only "sysctl.*" "$@"; code; keys'
     with place_of_the_journal():
         child, terminal = pty.fork()
         if child == 0:
@@ -416,7 +416,7 @@ def test_two_real_fixes_at_once_end_in_one_whole_state() -> None:
 
 def test_an_interrupted_measurement_changes_nothing(tmp_path: Path) -> None:
     with place_of_the_journal():
-        script = PRELUDE + 'exec "$PYTHON" -m vdscheck --fix --yes --json --only "sysctl.*" --only acme.slow'
+        script = prelude() + 'exec "$PYTHON" -m vdscheck --fix --yes --json --only "sysctl.*" --only acme.slow'
         process = subprocess.Popen(
             ["unshare", "-mn", "sh", "-c", script],
             stdout=subprocess.PIPE,
