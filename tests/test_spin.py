@@ -23,7 +23,7 @@ from tests.lab.quota import limited
 from vdscheck.measurements import Spin, TimeLost
 from vdscheck.model import Absent, Reason, UnavailableError
 from vdscheck.plugin import Host
-from vdscheck.probes import cgroups, gaps, proc_stat, spin, spinner, spinners
+from vdscheck.probes import cgroups, family, gaps, proc_stat, spin, spinner, spinners
 from vdscheck.probes.gaps import Account, Met
 from vdscheck.probes.proc_stat import Ticks
 from vdscheck.probes.spinner import Clocks, Split
@@ -132,7 +132,7 @@ def test_of_more_than_64_it_takes_64_at_even_distances() -> None:
 
 
 def clocks(at: int = 0, cpu: int = 0, waited: int | None = 0, throttled: int = 0, ours: int = 0) -> Clocks:
-    return Clocks(at * MS, cpu * MS, None if waited is None else waited * MS, throttled * MS, ours * MS)
+    return Clocks(at * MS, cpu * MS, None if waited is None else waited * MS, throttled * MS, (ours * MS, 0))
 
 
 @pytest.mark.parametrize(
@@ -152,16 +152,18 @@ def clocks(at: int = 0, cpu: int = 0, waited: int | None = 0, throttled: int = 0
 )
 def test_a_gap_of_5_ms_is_ascribed_by_the_clocks_of_the_kernel(after: Clocks, parts: tuple[int, ...]) -> None:
     before = clocks(waited=None if after.waited is None else 0)
-    assert spinner.split(5 * MS, before, after).all == tuple(part * MS for part in parts)
+    assert spinner.split(5 * MS, before, after, after.ours[0]).all == tuple(part * MS for part in parts)
 
 
 NS = st.integers(0, 10**11)
-READINGS = st.builds(Clocks, NS, NS, st.none() | NS, NS, NS)
+READINGS = st.builds(Clocks, NS, NS, st.none() | NS, NS, st.just(()))
 
 
-@given(NS, READINGS, READINGS)
-def test_the_parts_of_a_gap_are_its_length_whatever_the_clocks_say(length: int, before: Clocks, after: Clocks) -> None:
-    found = spinner.split(length, before, after)
+@given(NS, READINGS, READINGS, NS | NS.map(lambda ns: -ns))
+def test_the_parts_of_a_gap_are_its_length_whatever_the_clocks_say(
+    length: int, before: Clocks, after: Clocks, ours: int
+) -> None:
+    found = spinner.split(length, before, after, ours)
     assert sum(found.all) == length
     assert min(found.all) >= 0
 
@@ -169,7 +171,9 @@ def test_the_parts_of_a_gap_are_its_length_whatever_the_clocks_say(length: int, 
 def test_a_watch_tells_gaps_from_what_lies_below_them() -> None:
     said: list[str] = []
     now = [0]
-    watch = spinner.Watch(lambda: clocks(at=now[0], cpu=now[0] // 2, waited=now[0] // 2), said.append)
+    watch = spinner.Watch(
+        lambda: clocks(at=now[0], cpu=now[0] // 2, waited=now[0] // 2), lambda: (True, True), said.append
+    )
     assert watch.gap(0, 200_000) == 200_000
     now[0] = 10
     watch.gap(5 * MS, 10 * MS)
@@ -178,6 +182,41 @@ def test_a_watch_tells_gaps_from_what_lies_below_them() -> None:
     assert (began, until, known) == (0, 10 * MS, True)
     assert noted == [200_000, 5 * MS]
     assert judged == [[5 * MS, 5 * MS, [0, 5 * MS, 0, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("here", "below_ms", "others_ms", "ours_ms"),
+    [((True, False), 0, 4, 2), ((False, True), 0, 6, 0), ((True, False), 1, 5, 1), ((True, False), 3, 6, 0)],
+    ids=["on this CPU", "on another", "partly before the gap", "all of it before the gap"],
+)
+def test_our_own_other_processes_count_where_they_had_this_cpu_and_in_the_gap(
+    here: tuple[bool, bool], below_ms: int, others_ms: int, ours_ms: int
+) -> None:
+    said: list[str] = []
+    readings = [clocks(), clocks(at=20, cpu=20 - 6 - below_ms, waited=6 + below_ms, ours=2)]
+    watch = spinner.Watch(lambda: readings.pop(0), lambda: here, said.append)
+    for number in range(below_ms * 2):
+        watch.gap(number * MS, number * MS + MS // 2)
+    assert watch.gap(14 * MS, 20 * MS) == 20 * MS
+    watch.report(20 * MS)
+    assert json.loads(said[0])[4] == [[14 * MS, 6 * MS, [0, others_ms * MS, ours_ms * MS, 0, 0]]]
+
+
+def test_the_cpu_of_a_process_is_the_one_that_it_was_last_on(only_one_cpu: None) -> None:
+    burn = time.process_time() + 0.01
+    while time.process_time() < burn:
+        pass
+    assert family.last_cpu(Path("/proc/self/stat").read_text()) == CPU
+    sources = spinner.Sources(CPU, (), (os.getpid(), 1 << 22))
+    assert sources.here() == (True, False)
+    assert spinner.Sources(CPU + 1, (), (os.getpid(),)).here() == (False,)
+    assert sources.read().ours[0] >= burn * 1e9 - 1e7
+    assert sources.read().ours[1] == 0
+
+
+@pytest.mark.parametrize("text", ["", "1 (x) S", "1 (a) b) S " + "1 " * 35, "1 (x) S " + "1 " * 35 + "x 0"])
+def test_a_stat_without_a_cpu_has_none(text: str) -> None:
+    assert family.last_cpu(text) is None
 
 
 LOST = TimeLost(
@@ -240,8 +279,13 @@ def test_only_the_longest_gaps_are_kept_and_all_are_counted() -> None:
     met.add(9, 99 * MS, Split(0, 0, 99 * MS, 0, 0))
     assert met.gaps == 500
     found = gaps.longest([met], {0: LOST}, 0)
-    assert len(found) == gaps.LONGEST - 1
+    assert len(found) == gaps.LONGEST
     assert found[0].length_us == (MS + 499) / 1000
+    met.add(10, 9 * MS, Split(0, 4 * MS, 5 * MS, 0, 0))
+    met.add(11, 5 * MS, Split(0, MS // 2, 5 * MS - MS // 2, 0, 0))
+    assert met.gaps == 501
+    longest, *_ = gaps.longest([met], {0: LOST}, 0)
+    assert (longest.length_us, longest.cause) == (4000, "other tasks")
     assert {gap.cause for gap in found} == {"other tasks"}
 
 

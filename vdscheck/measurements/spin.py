@@ -5,7 +5,7 @@ from typing import Literal
 from vdscheck.model import Absent, measurement
 from vdscheck.stats import Distribution
 
-Cause = Literal["other tasks", "throttling", "steal", "interrupts", "hidden", "stopped", "vdscheck"]
+Cause = Literal["other tasks", "throttling", "steal", "interrupts", "hidden", "stopped"]
 """Who had the CPU in a gap. `hidden`: by the guest's own account our task was running all the time, so
 that a hypervisor that does not say so, firmware, or an interrupt that nobody counts had it."""
 
@@ -18,6 +18,7 @@ class Gap:
     """When it began, since the beginning of the window."""
     cpu: int
     length_us: float
+    """Without what other processes of this very run had of it."""
     cause: Cause
     """What most of it is due to."""
 

@@ -31,15 +31,26 @@ def elders(host: Host) -> tuple[int, ...]:
     return tuple(found)
 
 
+def cpu_times_ns(pids: tuple[int, ...]) -> tuple[int, ...]:
+    """The CPU time of each of some processes, exact to the nanosecond; 0 of one that is gone."""
+    return tuple(map(_cpu_time_ns, pids))
+
+
 def cpu_time_ns(pids: tuple[int, ...]) -> int:
-    """The CPU time of some processes, exact to the nanosecond; of those that are still there."""
-    total = 0
-    for pid in pids:
-        try:
-            total += time.clock_gettime_ns((~pid << 3) | _CPUCLOCK_SCHED)
-        except OSError:
-            continue
-    return total
+    """The CPU time of some processes together; of those that are still there."""
+    return sum(cpu_times_ns(pids))
+
+
+def _cpu_time_ns(pid: int) -> int:
+    try:
+        return time.clock_gettime_ns((~pid << 3) | _CPUCLOCK_SCHED)
+    except OSError:
+        return 0
+
+
+def last_cpu(stat: str) -> int | None:
+    """The CPU that a process was last on, by its /proc/PID/stat."""
+    return _Status(stat).cpu
 
 
 def settle(pids: tuple[int, ...], limit_s: float = 0.05) -> None:
@@ -97,6 +108,7 @@ class _Status:
         numbers = [whole(word) for word in text.rpartition(")")[2].split()]
         self.parent = numbers[1] if len(numbers) > 1 else None
         self.ticks = sum(number or 0 for number in numbers[11:15])
+        self.cpu = numbers[36] if len(numbers) > 36 else None  # noqa: PLR2004 - "processor", the 39th field
 
 
 def _status(host: Host, pid: int) -> _Status:

@@ -9,7 +9,7 @@ from vdscheck.model import Absent, frozen
 from vdscheck.plugin import Reason, unmeasured
 from vdscheck.probes import proc_stat
 from vdscheck.probes.proc_stat import Ticks
-from vdscheck.probes.spinner import Split
+from vdscheck.probes.spinner import JUDGED_NS, Split
 
 LONGEST = 100
 
@@ -40,13 +40,15 @@ class Met:
     gaps: int = 0
     total: Split = _NOTHING
     longest: list[tuple[int, int, Split]] = field(default_factory=list)
-    """Length and beginning in ns, and where the time went."""
+    """Length and beginning in ns, and where the time went; the length is what was not our own doing."""
 
     def add(self, at_ns: int, length_ns: int, where: Split) -> None:
         """Count a gap that is judged."""
-        self.gaps += 2 * where.ours < length_ns
         self.total = Split(*(sum(each) for each in zip(self.total.all, where.all, strict=True)))
-        row = (length_ns, at_ns, where)
+        row = (length_ns - where.ours, at_ns, where)
+        if row[0] < JUDGED_NS:
+            return
+        self.gaps += 1
         if len(self.longest) < LONGEST:
             heapq.heappush(self.longest, row)
         elif row > self.longest[0]:
@@ -105,15 +107,20 @@ def without_ours(found: TimeLost, ours_s: float, cpus: int, quota: float | None)
 
 
 def cause(where: Split, of_cpu: TimeLost) -> Cause:
-    """What most of a gap is due to; what its clocks leave open is what most of it was on this CPU."""
-    off = max((of_cpu.steal_s, "steal"), (of_cpu.interrupts_s, "interrupts"), (of_cpu.stopped_s, "stopped"))[1]
-    on = max((of_cpu.hidden_s, "hidden"), (of_cpu.steal_s, "steal"), (of_cpu.interrupts_s, "interrupts"))[1]
-    names: tuple[Cause, ...] = ("throttling", "other tasks", "vdscheck", off, on)  # type: ignore[assignment]
-    return max(zip(where.all, names, strict=True))[1]
+    """What most of a gap is due to, but for us; what its clocks leave open is what most of it was on this CPU."""
+    steal: tuple[float, Cause] = (of_cpu.steal_s, "steal")
+    interrupts: tuple[float, Cause] = (of_cpu.interrupts_s, "interrupts")
+    parts: tuple[tuple[int, Cause], ...] = (
+        (where.throttled, "throttling"),
+        (where.others, "other tasks"),
+        (where.off, max(steal, interrupts, (of_cpu.stopped_s, "stopped"))[1]),
+        (where.on, max((of_cpu.hidden_s, "hidden"), steal, interrupts)[1]),
+    )
+    return max(parts)[1]
 
 
 def longest(met: Sequence[Met], by_cpu: Mapping[int, TimeLost], began_ns: int) -> tuple[Gap, ...]:
-    """The longest gaps of all CPUs, without those that are our own doing."""
+    """The longest gaps of all CPUs, without what of them is our own doing."""
     rows = [
         Gap(
             at_s=round((at_ns - began_ns) / 1e9, 6),
@@ -123,7 +130,6 @@ def longest(met: Sequence[Met], by_cpu: Mapping[int, TimeLost], began_ns: int) -
         )
         for each in met
         for length_ns, at_ns, where in each.longest
-        if 2 * where.ours < length_ns
     ]
     return tuple(sorted(rows, key=lambda gap: (-gap.length_us, gap.at_s))[:LONGEST])
 

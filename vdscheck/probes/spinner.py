@@ -8,12 +8,12 @@ time that its control group was throttled (cpu.stat). What is in none of them is
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import repeat
 
 from vdscheck.model import frozen
 from vdscheck.probes.cgroups import throttles, whole
-from vdscheck.probes.family import cpu_time_ns, fork
+from vdscheck.probes.family import cpu_times_ns, fork, last_cpu
 
 NOTED_NS = 100_000
 JUDGED_NS = 1_000_000
@@ -39,8 +39,8 @@ class Clocks:
     waited: int | None
     """None where the kernel does not count it."""
     throttled: int
-    ours: int
-    """CPU time of our own other processes."""
+    ours: tuple[int, ...]
+    """CPU time of each of our own other processes."""
 
 
 @frozen
@@ -63,8 +63,11 @@ class Split:
         return (self.throttled, self.others, self.ours, self.off, self.on)
 
 
-def split(length: int, before: Clocks, after: Clocks) -> Split:
-    """Divide a gap that lies between two readings among what the kernel says of the time between them."""
+def split(length: int, before: Clocks, after: Clocks, ours: int) -> Split:
+    """Divide a gap that lies between two readings among what the kernel says of the time between them.
+
+    `ours` is what our own other processes had of this CPU.
+    """
     away = min(length, max(0, after.at - before.at - (after.cpu - before.cpu)))
     throttled = min(away, max(0, after.throttled - before.throttled))
     if before.waited is None or after.waited is None:
@@ -76,14 +79,16 @@ def split(length: int, before: Clocks, after: Clocks) -> Split:
     off, on = away - throttled - waited, length - away
     if on <= RESUMING_NS and waited > on:
         waited, on = waited + on, 0
-    ours = min(waited, max(0, after.ours - before.ours))
+    ours = min(waited, max(0, ours))
     return Split(throttled, waited - ours, ours, off, on)
 
 
 class Sources:
     """Where a spinning process reads its account; files are opened once, and read again from the start."""
 
-    def __init__(self, throttle_files: tuple[str, ...], elders: tuple[int, ...]) -> None:
+    def __init__(self, cpu: int, throttle_files: tuple[str, ...], elders: tuple[int, ...]) -> None:
+        self._cpu = cpu
+        self._stats = [_opened(f"/proc/{pid}/stat") for pid in elders]
         self._schedstat = _opened("/proc/thread-self/schedstat")
         self._throttles = [each for file in throttle_files if (each := _opened(file)) is not None]
         self._elders = elders
@@ -95,11 +100,15 @@ class Sources:
             cpu = time.clock_gettime_ns(time.CLOCK_THREAD_CPUTIME_ID)
             waited = None if self._schedstat is None else run_delay(_again(self._schedstat))
             throttled = sum((throttles(_again(each)) or (0, 0, 0))[2] for each in self._throttles)
-            ours = cpu_time_ns(self._elders)
+            ours = cpu_times_ns(self._elders)
             at = time.monotonic_ns()
             if at - began < NOTED_NS:
                 break
         return Clocks(at, cpu, waited, throttled, ours)
+
+    def here(self) -> tuple[bool, ...]:
+        """Which of our own other processes were last on this CPU."""
+        return tuple(each is not None and last_cpu(_again(each)) == self._cpu for each in self._stats)
 
 
 def _opened(path: str) -> int | None:
@@ -125,9 +134,13 @@ def run_delay(text: str) -> int | None:
 class Watch:
     """Keeps the gaps that a spinning process meets, and reports them now and then."""
 
-    def __init__(self, read: Callable[[], Clocks], say: Callable[[str], None]) -> None:
-        self._read, self._say = read, say
+    def __init__(
+        self, read: Callable[[], Clocks], here: Callable[[], Sequence[bool]], say: Callable[[str], None]
+    ) -> None:
+        self._read, self._here, self._say = read, here, say
         self._noted: list[int] = []
+        self._below = 0
+        """The time in gaps that are not judged, since the last look at the kernel's clocks."""
         self._judged: list[tuple[int, int, tuple[int, ...]]] = []
         self._base = read()
         self._began = self._reported = self._base.at
@@ -141,6 +154,7 @@ class Watch:
         """The clock was read at `last`, and not again before `now`. Returns when to watch on from."""
         if now - last < JUDGED_NS:
             self._noted.append(now - last)
+            self._below += now - last
             return now
         return self._attribute(last, now)
 
@@ -151,7 +165,7 @@ class Watch:
             return self._attribute(last, found.at, found)
         if found.at - last >= NOTED_NS:
             self._noted.append(found.at - last)
-        self._base = found
+        self._base, self._below = found, 0
         if found.at - self._reported < REPORT_NS:
             return found.at
         self.report(found.at)
@@ -166,9 +180,14 @@ class Watch:
                 now = found.at
         length = now - last
         self._noted.append(length)
-        self._judged.append((last, length, split(length, self._base, found).all))
-        self._base = found
+        self._judged.append((last, length, split(length, self._base, found, self._ours(found)).all))
+        self._base, self._below = found, 0
         return found.at
+
+    def _ours(self, found: Clocks) -> int:
+        """What our own other processes had of this CPU in a gap: not what they had of another one meanwhile."""
+        used = zip(self._here(), self._base.ours, found.ours, strict=True)
+        return sum(max(0, after - before) for here, before, after in used if here) - self._below
 
     def report(self, until: int) -> None:
         """Say what was met since the last report."""
@@ -206,7 +225,8 @@ def start(cpu: int, until_ns: int, throttle_files: tuple[str, ...], elders: tupl
         gc.disable()
         _end_by(until_ns)
         os.sched_setaffinity(0, {cpu})
-        spin(Watch(Sources(throttle_files, elders).read, lambda line: _write(send, line)), until_ns)
+        sources = Sources(cpu, throttle_files, elders)
+        spin(Watch(sources.read, sources.here, lambda line: _write(send, line)), until_ns)
 
     try:
         pid = fork(run, send)
