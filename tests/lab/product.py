@@ -20,6 +20,7 @@ _PIP_TIMEOUT_S: Final = 600.0
 _COMPILE_TIMEOUT_S: Final = 300.0
 _REVISION: Final = "1"
 _PLATFORMS: Final = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
+_OF_CLUSTERS: Final = ("kubernetes", "kubernetes-*")
 _SOURCES: Final = ("vdscheck", "checks", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -27,10 +28,12 @@ def product_tree(python_version: str, dest: Path, *, repository: Path = REPOSITO
     """Put the product as it is in the work tree into `dest`, for that Python ("3.11", "3.13").
 
     Run it there as `PYTHONPATH=DEST python3 -m vdscheck`. What it needs comes from a cache, and the
-    wheel is built from a copy, so that nothing appears in the work tree. Takes about 5 s.
+    wheel is built from a copy, so that nothing appears in the work tree. Takes about 5 s. A host has no
+    use for what only clusters need, which is most of all: an emulated machine is long in unpacking it.
     """
     suite = _suite(python_version)
-    shutil.copytree(dependencies(python_version, repository=repository), dest, symlinks=True)
+    needed = dependencies(python_version, repository=repository)
+    shutil.copytree(needed, dest, symlinks=True, ignore=shutil.ignore_patterns(*_OF_CLUSTERS))
     with tempfile.TemporaryDirectory(prefix="vdscheck-wheel-") as name:
         source = Path(name) / "source"
         source.mkdir()
