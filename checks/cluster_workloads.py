@@ -21,7 +21,7 @@ from vdscheck.plugin import (
     spoken,
 )
 
-from .scheduling import Fit, Scheduler, counted, some
+from .scheduling import Fit, Scheduler, counted, match, some
 
 Judged = Judgement | Absent | dict[str, Judgement | Absent]
 SYSTEM = ("kube-system", "kube-public", "kube-node-lease")
@@ -174,13 +174,13 @@ def _roomy(workload: Workload, scheduler: Scheduler, fit: Fit, head: str) -> Jud
     pods, evidence = workload.pods, _fit_seen(fit)
     wanted = max(1, pods.unscheduled if pods and pods.unscheduled else workload.wanted or 1)
     if not scheduler.knows_use:
-        text = f"{head}{counted(len(fit.ready), 'node')} match; whether one has room is not known"
+        text = f"{head}{match(len(fit.ready))}; whether one has room is not known"
         verdict = Verdict.WARN if pods and pods.unscheduled else Verdict.PASS
         return stated(verdict, text + _said(workload), _FITS, evidence)
     room = scheduler.room(workload.template, fit.ready, wanted)
     if not room:
         short = scheduler.fullest_in_words(workload.template, fit.ready)
-        text = f"{head}{counted(len(fit.ready), 'ready node')} match and none has room: {short}"
+        text = f"{head}{match(len(fit.ready), 'ready node')} and none has room: {short}"
         return stated(Verdict.FAIL, text, _FITS, evidence)
     if room < wanted:
         text = (
@@ -188,7 +188,7 @@ def _roomy(workload: Workload, scheduler: Scheduler, fit: Fit, head: str) -> Jud
         )
         return stated(Verdict.WARN, text + _said(workload), _FITS, evidence)
     if pods and pods.unscheduled:
-        text = f"{head}{counted(len(fit.ready), 'ready node')} match and have room: the cause lies elsewhere"
+        text = f"{head}{match(len(fit.ready), 'ready node')}, and there is room: the cause lies elsewhere"
         return stated(Verdict.WARN, text + _said(workload), _FITS, evidence)
     return stated(Verdict.PASS, f"{counted(len(fit.ready), 'node')} for it, with room", _FITS, evidence)
 
@@ -217,7 +217,8 @@ def _waiting(workload: Workload) -> str:
         return ""
     named = ", ".join(pods.waiting)
     more = ", ..." if pods.unscheduled > len(pods.waiting) else ""
-    return f"{counted(pods.unscheduled, 'pod')} of {pods.count:,} wait for a node ({named}{more}): "
+    wait = "waits" if pods.unscheduled == 1 else "wait"
+    return f"{pods.unscheduled:,} of {counted(pods.count, 'pod')} {wait} for a node ({named}{more}): "
 
 
 def _wishes(workload: Workload) -> str:

@@ -126,8 +126,8 @@ class Fit:
         if not self.selected:
             return f"none of {counted(self.nodes, 'node')} matches"
         if not self.allowed:
-            return f"{_match(len(self.selected))}, and {_taints_in_words(self.selected)}"
-        return f"{_match(len(self.selected))}, and none that may be used is ready"
+            return f"{match(len(self.selected))}, and {_taints_in_words(self.selected)}"
+        return f"{match(len(self.selected))}, and none that may be used is ready"
 
 
 def counted(number: int, noun: str) -> str:
@@ -138,12 +138,13 @@ def counted(number: int, noun: str) -> str:
 def some(names: Iterable[str]) -> str:
     """`a, b, c and 12 others`."""
     every = list(names)
-    more = f" and {len(every) - NAMED:,} others" if len(every) > NAMED else ""
+    more = f" and {counted(len(every) - NAMED, 'other')}" if len(every) > NAMED else ""
     return f"{', '.join(every[:NAMED])}{more}"
 
 
-def _match(count: int) -> str:
-    return "1 node matches" if count == 1 else f"{count:,} nodes match"
+def match(number: int, noun: str = "node") -> str:
+    """`1 node matches`, `300 nodes match`."""
+    return f"{counted(number, noun)} {'matches' if number == 1 else 'match'}"
 
 
 def _taints_in_words(nodes: tuple[Node, ...]) -> str:

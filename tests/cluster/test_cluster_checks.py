@@ -299,10 +299,19 @@ def test_what_is_used_is_not_free(catalogue: Catalogue) -> None:
     assert "1 CPU wanted, at most 0.5 CPU free" in found[SUBJECT].summary
 
 
+def test_room_on_one_of_two_nodes_is_not_said_of_both(catalogue: Catalogue) -> None:
+    use = (NodeUse(name="n1", pods=1, requests={"cpu": 3500}),)
+    one = workload(made=template(requests=amounts(1000)), pods=pods(1, 1))
+    nodes = inventory(node(), node("n2"))
+    found = judged(catalogue, "cluster.node-selector", nodes=nodes, workloads=running(one, use=use))
+    assert "1 of 1 pod waits for a node (p-0): 2 ready nodes match, and there is room" in found[SUBJECT].summary
+    assert found[SUBJECT].verdict.value == "warn"
+
+
 def test_three_thousand_pods_of_a_workload_are_one_finding(catalogue: Catalogue) -> None:
     one = workload(made=template(node_selector=LABELLED), pods=pods(3000, 3000), wanted=3000)
     found = judged(catalogue, "cluster.node-selector", nodes=inventory(node()), workloads=running(one))
-    assert "3,000 pods of 3,000 wait for a node (p-0, p-1, p-2, ...)" in found[SUBJECT].summary
+    assert "3,000 of 3,000 pods wait for a node (p-0, p-1, p-2, ...)" in found[SUBJECT].summary
 
 
 def test_many_bad_workloads_are_counted_beyond_twenty(catalogue: Catalogue) -> None:

@@ -151,7 +151,7 @@ def test_pods_that_wait_are_one_finding_with_a_count_and_three_names(empty: Kube
             ),
         )
     said = summary(examined(empty), "node-selector", "shop/deployment/payment")
-    assert "5 pods of 5 wait for a node (payment-5d4f9c-0, payment-5d4f9c-1, payment-5d4f9c-2, ...)" in said
+    assert "5 of 5 pods wait for a node (payment-5d4f9c-0, payment-5d4f9c-1, payment-5d4f9c-2, ...)" in said
     assert "0.5 CPU wanted, at most 0.25 CPU free" in said
 
 

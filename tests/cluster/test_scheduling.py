@@ -206,3 +206,11 @@ def test_one_more_toleration_never_bars_more(taints: list[Taint], tolerations: l
     one = node(taints=tuple(taints))
     counts = [len(SCHEDULING.barring(tolerations[:number], one)) for number in range(len(tolerations) + 1)]
     assert counts == sorted(counts, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, "n0"), (3, "n0, n1, n2"), (4, "n0, n1, n2 and 1 other"), (1003, "n0, n1, n2 and 1,000 others")],
+)
+def test_of_many_names_three_are_said_and_the_others_counted(count: int, said: str) -> None:
+    assert SCHEDULING.some(f"n{number}" for number in range(count)) == said

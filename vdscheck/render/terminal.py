@@ -231,12 +231,13 @@ def _one(canvas: Canvas, finding: Finding, *, verbose: bool, brief: bool) -> Non
 
 
 def _several(canvas: Canvas, trouble: Trouble, *, verbose: bool, brief: bool) -> None:
-    """What follows from it once, then each subject with what mends it."""
+    """What follows from it once, then each subject with what mends it; what mends all of them, once at the end."""
     shown = trouble.findings if verbose else trouble.findings[:SUBJECTS_SHOWN]
     whys = {measured_and_why(finding)[1] for finding in shown}
     shared = whys.pop() if len(whys) == 1 else None
     if shared and not brief:
         canvas.prose([(harmless(shared), "")], indent=INDENT)
+    fix = shown[0].fix if all(finding.fix == shown[0].fix for finding in trouble.findings) else None
     differing = len({finding.verdict for finding in trouble.findings}) > 1
     for finding in shown:
         bullet = (f"{finding.verdict.value} ", _STYLE[finding.verdict]) if differing else ("- ", "dim")
@@ -247,9 +248,11 @@ def _several(canvas: Canvas, trouble: Trouble, *, verbose: bool, brief: bool) ->
         canvas.prose([(name, ""), (harmless(text), "")], indent=indent, label=(" " * INDENT + bullet[0], bullet[1]))
         if verbose:
             _evidence(canvas, finding, indent=indent + 2)
-        if finding.fix and not brief:
+        if finding.fix and not fix and not brief:
             _mending(canvas, finding.fix, indent=indent, verbose=verbose)
     _more(canvas, len(trouble.findings) - len(shown))
+    if fix and not brief:
+        _mending(canvas, fix, indent=INDENT, verbose=verbose)
 
 
 def _price(trouble: Trouble) -> str:
