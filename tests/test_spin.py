@@ -194,12 +194,30 @@ def test_our_own_other_processes_count_where_they_had_this_cpu_and_in_the_gap(
 ) -> None:
     said: list[str] = []
     readings = [clocks(), clocks(at=20, cpu=20 - 6 - below_ms, waited=6 + below_ms, ours=2)]
+    readings.append(readings[-1])
     watch = spinner.Watch(lambda: readings.pop(0), lambda: here, said.append)
     for number in range(below_ms * 2):
         watch.gap(number * MS, number * MS + MS // 2)
     assert watch.gap(14 * MS, 20 * MS) == 20 * MS
     watch.report(20 * MS)
     assert json.loads(said[0])[4] == [[14 * MS, 6 * MS, [0, others_ms * MS, ours_ms * MS, 0, 0]]]
+
+
+def test_asking_where_our_processes_are_makes_no_gap_however_long_it_takes() -> None:
+    said: list[str] = []
+    now = [0]
+
+    def here() -> tuple[bool, bool]:
+        now[0] += 3
+        return (False, False)
+
+    watch = spinner.Watch(lambda: clocks(at=now[0], cpu=now[0]), here, said.append)
+    now[0] = 9
+    last = watch.gap(5 * MS, 9 * MS)
+    assert last == now[0] * MS == 12 * MS
+    assert watch.look(last) == 12 * MS
+    watch.report(last)
+    assert [(at, length) for at, length, _ in json.loads(said[0])[4]] == [(5 * MS, 4 * MS)]
 
 
 def test_the_cpu_of_a_process_is_the_one_that_it_was_last_on(only_one_cpu: None) -> None:

@@ -181,8 +181,9 @@ class Watch:
         length = now - last
         self._noted.append(length)
         self._judged.append((last, length, split(length, self._base, found, self._ours(found)).all))
-        self._base, self._below = found, 0
-        return found.at
+        # To ask where the others are can take longer than a gap, as in emulation: that is no gap.
+        self._base, self._below = self._read(), 0
+        return self._base.at
 
     def _ours(self, found: Clocks) -> int:
         """What our own other processes had of this CPU in a gap: not what they had of another one meanwhile."""
