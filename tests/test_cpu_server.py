@@ -10,6 +10,7 @@ from tests.lab import product
 from tests.lab.debian import Suite
 from tests.lab.product import product_tree
 from tests.lab.vm import boot
+from tests.program import is_undecided
 from vdscheck.codec import convert
 from vdscheck.measurements import HostLoad, Spin
 
@@ -40,7 +41,7 @@ def test_an_idle_server_is_not_busy_and_a_quota_is_throttling(tmp_path: Path) ->
     assert load.in_words == ""
     assert load.cpus == 2
     for finding in idle["findings"]:
-        assert finding["verdict"] != "unknown", finding
+        assert finding["verdict"] != "unknown" or is_undecided(finding), finding
         assert "busy" not in finding["summary"]
     limited = json.loads((booted.out / "quota.json").read_text())
     (finding,) = limited["findings"]

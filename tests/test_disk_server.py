@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab.product import product_tree
 from tests.lab.vm import Disk, boot
+from tests.program import is_undecided
 
 pytestmark = [
     pytest.mark.xdist_group("server"),
@@ -121,14 +122,20 @@ def _dead_disk(report: Mapping[str, Any], out: Path) -> None:
     assert (out / "hung.stderr").read_text() == ""
 
 
-@pytest.mark.parametrize(("disk", "verdicts"), [("virtio", {"not-applicable", "fail"}), ("ide", {"fail"})])
-def test_only_what_is_nvme_is_said_to_be(disk: Disk, verdicts: set[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("disk", ["virtio", "ide"])
+def test_only_what_is_nvme_is_said_to_be(disk: Disk, tmp_path: Path) -> None:
     site = product_tree("3.11", tmp_path / "site")
     job = f"set -e\n{RUN} --only 'disk.*' >out/report.json"
     booted = boot("bookworm", job=job, out=tmp_path / "out", disk=disk, files={"site": site})
     assert booted.rc == 0, booted.console[-3000:]
     report = json.loads((booted.out / "report.json").read_text())
     finding = by_name(report)["disk.nvme[/var/lib]"]
-    assert finding["verdict"] in verdicts, finding["summary"]
-    if finding["verdict"] == "fail" and disk == "virtio":
+    if disk == "ide":
+        assert finding["verdict"] == "fail", finding["summary"]
+        return
+    # What is behind virtio is told by its times alone: too slow for any NVMe, or not to be known.
+    if finding["verdict"] == "fail":
+        assert finding["observed"]["low"] > finding["expected"]["fail"]
         assert any(word in finding["summary"] for word in ("fdatasync", "reads anywhere"))
+    else:
+        assert finding["verdict"] == "not-applicable" or is_undecided(finding), finding["summary"]

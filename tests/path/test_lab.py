@@ -221,9 +221,10 @@ def test_much_loss_is_located_and_no_hop_before_it_is_accused(network: Network) 
     shares = [found.echoes.loss_share for found in traces]
     # one interval in twenty does not hold the true share, and two of three hardly ever
     assert sum(share is not None and share.low < 0.15 < share.high for share in shares) >= 2, shares
-    for found in traces:
-        assert {hop.loss for hop in found.hops[:4]} == {None}
-        assert {hop.loss for hop in found.hops[4:]} <= {None, "path", "undecided", "silent"}
+    assert {hop.loss for found in traces for hop in found.hops[:4]} == {None}
+    # nor is one way in twenty without a hop that answers less than those behind it, by chance
+    accused = [found for found in traces if "control-plane" in {hop.loss for hop in found.hops}]
+    assert len(accused) <= 1
 
 
 # Forgeries

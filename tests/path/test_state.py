@@ -1,5 +1,6 @@
 """What becomes of probes: by which clock they are timed, and which loss is whose."""
 
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -239,3 +240,31 @@ def test_sizes_are_tried_only_where_the_full_one_did_not_get_through() -> None:
     assert mtu.steps(4, made, has_icmp=True)[-1].length == 1420
     made.sent(3, sized(1500, "target"))
     assert mtu.steps(4, made, has_icmp=True) == []
+
+
+LOSSES = random.Random(20261128)
+
+
+def lossy(share: float, sent: int) -> Count:
+    """What is left of so many packets that are lost at random."""
+    return Count(sent, sum(LOSSES.random() >= share for _ in range(sent)))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.15, 0.4])
+def test_hops_behind_a_lossy_link_are_hardly_ever_said_to_limit_their_answers(share: float) -> None:
+    ways = 400
+    accused = 0
+    for _ in range(ways):
+        hops = [*[Count(10, 10)] * 4, *(lossy(share, 10) for _ in range(5))]
+        accused += "control-plane" in classified(hops, lossy(share, 100))
+    # about one way in twenty: 20 of 400, and 34 with three standard deviations
+    assert accused <= 34
+
+
+def test_a_hop_that_answers_half_is_hardly_ever_missed() -> None:
+    ways = 400
+    told = 0
+    for _ in range(ways):
+        hops = [*[Count(10, 10)] * 4, lossy(0.5, 10), *[Count(10, 10)] * 4]
+        told += classified(hops, Count(100, 100))[4] == "control-plane"
+    assert told > 0.95 * ways

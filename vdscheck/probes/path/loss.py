@@ -22,11 +22,12 @@ class Count(NamedTuple):
         return self.sent - self.received
 
 
-def _more(first: Count, second: Count) -> bool:
-    """Whether the first lost a larger share, by more than chance."""
+def _more(first: Count, second: Count, *, comparisons: int = 1) -> bool:
+    """Whether the first lost a larger share, by more than chance where so many pairs are asked about."""
     if not first.sent or not second.sent:
         return False
-    return difference_of_proportions((first.lost, first.sent), (second.lost, second.sent)).low > 0
+    pair = (first.lost, first.sent), (second.lost, second.sent)
+    return difference_of_proportions(*pair, comparisons=comparisons).low > 0
 
 
 def _together(counts: Sequence[Count]) -> Count:
@@ -38,27 +39,33 @@ def classified(hops: Sequence[Count], destination: Count | None) -> list[LossKin
 
     A packet that is lost on the way to a hop is lost to all hops behind it. So where a hop behind, or the
     destination, answers more, by more than chance, the hop only limits its own answers. Where it does not,
-    the loss is on the way here only if the hops before lose less, by more than chance.
+    the loss is on the way here only if the hops before lose less, by more than chance. A long way has many
+    pairs of hops, so chance is that of all of them together.
     """
     found: list[LossKind | None] = []
     clean: list[Count] = []
-    for number, hop in enumerate(hops):
-        behind = [each for each in hops[number + 1 :] if each.received]
-        if destination is not None and destination.received:
-            behind.append(destination)
-        kind = _kind(hop, clean, behind, destination)
+    behind = [_answering((*hops[number + 1 :], destination)) for number in range(len(hops))]
+    pairs = sum(len(others) for hop, others in zip(hops, behind, strict=True) if hop.lost and hop.received)
+    for hop, others in zip(hops, behind, strict=True):
+        kind = _kind(hop, clean, others, destination, pairs)
         found.append(kind)
         if kind in (None, "undecided") and hop.sent:
             clean.append(hop)
     return found
 
 
-def _kind(hop: Count, before: Sequence[Count], behind: Sequence[Count], destination: Count | None) -> LossKind | None:
+def _answering(counts: Sequence[Count | None]) -> list[Count]:
+    return [each for each in counts if each is not None and each.received]
+
+
+def _kind(
+    hop: Count, before: Sequence[Count], behind: Sequence[Count], destination: Count | None, pairs: int
+) -> LossKind | None:
     if not hop.sent or not hop.lost:
         return None
     if not hop.received:
         return "silent"
-    if any(_more(hop, each) for each in behind):
+    if any(_more(hop, each, comparisons=pairs) for each in behind):
         return "control-plane"
     if destination is None or not destination.received or not destination.lost:
         return "undecided"
