@@ -143,7 +143,7 @@ def test_a_fresh_debian_12_is_as_predicted_after_a_reboot(tmp_path: Path) -> Non
 def test_a_container_does_not_own_its_kernel(tmp_path: Path, *, userns: bool) -> None:
     site = product_tree(PYTHONS["bookworm"], tmp_path / "site")
     done = run_in_container(
-        ["python3", "-m", "vdscheck", "run", "--json"],
+        ["python3", "-m", "vdscheck", "run", "--quick", "--json"],
         binds={"/site": site},
         env={"PYTHONPATH": "/site"},
         userns=userns,
