@@ -34,6 +34,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[TESTED] = (_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain")))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to go on where groups are marked and have no effect: two servers at once take each other's CPU."""
+    if not session.config.getoption("loadgroup", default=False):
+        return
+    marked = (item for item in session.items if item.get_closest_marker("xdist_group"))
+    if any("@" not in item.nodeid for item in marked):
+        pytest.exit("the groups of pytest-xdist have no effect with this version of pytest", returncode=2)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Count the host trees, say the seed, and name what a tier skipped: then it has failed."""
     terminalreporter.write_line(host_trees.counts())

@@ -86,6 +86,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Examine
         yield examined(tmp_path_factory.mktemp("hostile"), *ports.values()), ports
 
 
+@pytest.mark.xdist_group("hostile-redis")
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_no_redis_is_one_clear_line(together: tuple[Examined, dict[str, int]], case: str) -> None:
     run, ports = together
@@ -102,6 +103,7 @@ def test_what_is_no_redis_is_one_clear_line(together: tuple[Examined, dict[str, 
     assert max(run.durations_s(ports[case])) < LIMIT_S
 
 
+@pytest.mark.xdist_group("hostile-redis")
 def test_nothing_of_it_is_a_secret_an_escape_or_large(together: tuple[Examined, dict[str, int]]) -> None:
     run, _ = together
     assert SECRET not in run.everything
