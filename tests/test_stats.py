@@ -3,7 +3,7 @@
 import math
 import random
 import statistics
-from itertools import product
+from itertools import accumulate, product
 
 import pytest
 from hypothesis import given
@@ -42,8 +42,9 @@ def test_the_samples_that_bear_a_finite_bound_are_the_known_ones(quantile: float
 def test_bounds_are_the_tightest_order_statistics_that_keep_each_tail(count: int, quantile: float) -> None:
     found = percentile(range(1, count + 1), quantile)
     tail = 0.025 + 1e-12
-    lower = [r for r in range(1, count + 1) if sum(binomial(k, count, quantile) for k in range(r)) <= tail]
-    upper = [s for s in range(1, count + 1) if sum(binomial(k, count, quantile) for k in range(s, count + 1)) <= tail]
+    chances = [binomial(k, count, quantile) for k in range(count + 1)]
+    lower = [r for r, below in enumerate(accumulate(chances[:-1]), start=1) if below <= tail]
+    upper = [s for s, above in zip(range(count, 0, -1), accumulate(reversed(chances)), strict=False) if above <= tail]
     assert found.low == (max(lower) if lower else -math.inf)
     assert found.high == (min(upper) if upper else math.inf)
     assert found.value == max(1, math.ceil(quantile * count - 1e-9))

@@ -1,5 +1,6 @@
 """The product as a folder for a Python that has no pip: its wheel, what it depends on, compiled."""
 
+import functools
 import shutil
 import sys
 import tempfile
@@ -28,12 +29,23 @@ def product_tree(python_version: str, dest: Path, *, repository: Path = REPOSITO
     """Put the product as it is in the work tree into `dest`, for that Python ("3.11", "3.13").
 
     Run it there as `PYTHONPATH=DEST python3 -m vdscheck`. What it needs comes from a cache, and the
-    wheel is built from a copy, so that nothing appears in the work tree. Takes about 5 s. A host has no
-    use for what only clusters need, which is most of all: an emulated machine is long in unpacking it.
+    wheel is built from a copy, so that nothing appears in the work tree. Takes about 5 s for the first of a
+    process, and no time for those after it. A host has no use for what only clusters need, which is most of
+    all: an emulated machine is long in unpacking it.
     """
+    made = Path(_made(python_version, repository).name) / "site"
+    shutil.copytree(made, dest, symlinks=True)
+    return dest
+
+
+@functools.cache
+def _made(python_version: str, repository: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Return the folder that all trees of this process are copied from; it is gone with the process."""
     suite = _suite(python_version)
     needed = dependencies(python_version, repository=repository)
-    shutil.copytree(needed, dest, symlinks=True, ignore=shutil.ignore_patterns(*_OF_CLUSTERS))
+    folder = tempfile.TemporaryDirectory(prefix="vdscheck-product-")
+    site = Path(folder.name) / "site"
+    shutil.copytree(needed, site, symlinks=True, ignore=shutil.ignore_patterns(*_OF_CLUSTERS))
     with tempfile.TemporaryDirectory(prefix="vdscheck-wheel-") as name:
         source = Path(name) / "source"
         source.mkdir()
@@ -41,9 +53,9 @@ def product_tree(python_version: str, dest: Path, *, repository: Path = REPOSITO
             _copy(repository / part, source / part)
         _pip("wheel", "--no-deps", "--wheel-dir", name, str(source))
         wheels = [str(wheel) for wheel in Path(name).glob("*.whl")]
-        _pip("install", "--no-deps", "--no-compile", "--target", str(dest), *wheels)
-    _compile(suite, dest)
-    return dest
+        _pip("install", "--no-deps", "--no-compile", "--target", str(site), *wheels)
+    _compile(suite, site)
+    return folder
 
 
 def dependencies(python_version: str, *, repository: Path = REPOSITORY) -> Path:
