@@ -50,23 +50,31 @@ def resolve(wheel: Path, python: str, architecture: str, folder: Path) -> str:
     return f"{python} {architecture}: {len(list(target.iterdir()))} wheels"
 
 
+def tried(wheel: Path, folder: Path) -> str:
+    """What the wheel says of this host from an empty environment."""
+    programs = environment(folder / "venv", wheel)
+    version = run(programs / "vdscheck", "--version").strip()
+    report = json.loads(run(programs / "vdscheck", "--passive", "--json"))
+    packages = {path.name for path in next((folder / "venv/lib").glob("*/site-packages")).iterdir()}
+    if "checks" in packages:
+        sys.exit("the wheel installs a top-level package `checks`")
+    if len(report["findings"]) < 10:
+        sys.exit(f"only {len(report['findings'])} findings: the wheel lacks checks or profiles")
+    return f"{version}: {len(report['findings'])} findings, score {report['score']['value']}"
+
+
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(4) as pool:
         folder = Path(name)
         wheel = build(folder)
-        programs = environment(folder / "venv", wheel)
-        version = run(programs / "vdscheck", "--version").strip()
-        report = json.loads(run(programs / "vdscheck", "--passive", "--json"))
-        packages = {path.name for path in next((folder / "venv/lib").glob("*/site-packages")).iterdir()}
-        if "checks" in packages:
-            sys.exit("the wheel installs a top-level package `checks`")
-        if len(report["findings"]) < 10:
-            sys.exit(f"only {len(report['findings'])} findings: the wheel lacks checks or profiles")
-        print(f"{version}: {len(report['findings'])} findings, score {report['score']['value']}")
-        with ThreadPoolExecutor(4) as pool:
-            each = [(python, architecture) for python in PYTHONS for architecture in ARCHITECTURES]
-            for line in pool.map(lambda pair: resolve(wheel, pair[0], pair[1], folder), each):
-                print(line)
+        answers = [pool.submit(tried, wheel, folder)]
+        answers += [
+            pool.submit(resolve, wheel, python, architecture, folder)
+            for python in PYTHONS
+            for architecture in ARCHITECTURES
+        ]
+        for answer in answers:
+            print(answer.result())
 
 
 if __name__ == "__main__":
