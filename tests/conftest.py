@@ -34,6 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[TESTED] = (_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain")))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what properties happen to reach out of the coverage: it varies, and counting it takes twice as long."""
+    for item in items:
+        if item.get_closest_marker("hypothesis"):
+            item.add_marker("no_cover")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse to go on where groups are marked and have no effect: two servers at once take each other's CPU."""
     if not session.config.getoption("loadgroup", default=False):

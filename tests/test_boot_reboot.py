@@ -70,7 +70,7 @@ def test_what_is_predicted_before_a_reboot_is_there_after_it(suite: Suite, tmp_p
     first = boot(
         suite, job=f"{copy}; {show % 'before'}", out=out, files=files, state=state, kernel_cmdline=COMMAND_LINE
     )
-    again = boot(suite, job=show % "after", out=out, files=files, state=state, kernel_cmdline=COMMAND_LINE)
+    again = boot(suite, job=show % "after", out=out, files=files, state=state, keep=False, kernel_cmdline=COMMAND_LINE)
     assert (first.rc, again.rc) == (0, 0)
     before, after = (json.loads((out / name).read_text()) for name in ("before", "after"))
     assert before["init"] == "systemd-sysctl"

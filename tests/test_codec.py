@@ -69,6 +69,7 @@ def distribution(samples_ns: list[int]) -> Distribution:
     return found
 
 
+@functools.cache
 def instances(kind: Any) -> st.SearchStrategy[Any]:
     hints = typing.get_type_hints(kind)
     return st.builds(kind, **{field.name: values(hints[field.name]) for field in dataclasses.fields(kind)})
@@ -94,6 +95,11 @@ def taken(value: Any) -> Taken:
     return Taken("2026-11-24T00:00:00.000Z", 0.0, "", value, None)
 
 
+def back(saved: Taken, kind: Any) -> Taken:
+    """What is read again of what was saved."""
+    return saved if saved.value is None else taken(convert(json.loads(encode(saved.value)), kind))
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
@@ -106,13 +112,7 @@ def test_saved_measurements_are_judged_as_fresh_ones(catalogue: Catalogue, kind:
     subjects = [""] if entry.subject is None else [f"[{name}]" for name in entry.subject.chosen({})]
     drawn = {f"{entry.probe.id}{subject}": taken(data.draw(instances(kind))) for subject in subjects}
     fresh = {**of_this_host(), **drawn}
-    kinds = {probe_id: each.provides for probe_id, each in catalogue.probes.items()}
-    saved = {
-        key: each
-        if each.value is None
-        else taken(convert(json.loads(encode(each.value)), kinds[key.partition("[")[0]]))
-        for key, each in fresh.items()
-    }
+    saved = {**of_this_host_saved(), **{key: back(each, kind) for key, each in drawn.items()}}
     judged = judge(catalogue, ruleset, fresh, TODAY)
     assert judge(catalogue, ruleset, saved, TODAY) == judged
     assert [
@@ -147,6 +147,13 @@ def of_this_host() -> dict[str, Taken]:
         key: dataclasses.replace(each, taken_at="", duration_s=0.0, method="")
         for key, each in outcome.measurements.items()
     }
+
+
+@functools.cache
+def of_this_host_saved() -> dict[str, Taken]:
+    """The same, saved and read again."""
+    probes = load().probes
+    return {key: back(each, probes[key.partition("[")[0]].provides) for key, each in of_this_host().items()}
 
 
 REPORT: dict[str, Any] = {

@@ -114,7 +114,7 @@ def test_a_fresh_debian_12_outlives_two_power_cuts_and_is_as_predicted_after_a_r
     told = job(TRICKY, f"{RUN} > out/report.json", f"{keep} > out/now")
     before = cut_off(suite, EVERYDAY_CUTS, tmp_path, then=told)
     assert before.rc == 0, before.console[-2000:]
-    after = boot(suite, job=f"{keep} > out/now", out=tmp_path / "after", state=tmp_path / "disk.img")
+    after = boot(suite, job=f"{keep} > out/now", out=tmp_path / "after", state=tmp_path / "disk.img", keep=False)
     assert after.rc == 0
     now, then = (settings((each.out / "now").read_text()) for each in (before, after))
     report = valid(before.out / "report.json")

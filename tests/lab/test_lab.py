@@ -379,7 +379,7 @@ def test_a_kept_disk_makes_the_next_boot_a_reboot(suite: Suite, tmp_path: Path) 
     files = {"a.conf": conf.encode()}
     line = "sysctl.kernel.panic=17 sysctl.vm.swappiness=3"
     assert boot(suite, job=first, out=out, files=files, state=state).rc == 5
-    again = boot(suite, job=show, out=out, state=state, kernel_cmdline=line)
+    again = boot(suite, job=show, out=out, state=state, keep=False, kernel_cmdline=line)
     assert again.rc == 0
     tree(tmp_path / "tree", {"etc/sysctl.d/a.conf": conf})
     keys = {"vm/swappiness": "3", "net/core/somaxconn": "4096", "kernel/panic": "17"}
@@ -399,7 +399,7 @@ def test_the_power_can_be_cut(tmp_path: Path) -> None:
     assert cut.rc == -9
     assert "NOW CUT" in cut.console
     job = "cp /kept out/"
-    assert boot("bookworm", job=job, out=tmp_path / "2", state=state).rc == 0
+    assert boot("bookworm", job=job, out=tmp_path / "2", state=state, keep=False).rc == 0
     assert (tmp_path / "2/kept").read_text() == "kept\n"
 
 
