@@ -5,7 +5,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -34,12 +36,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[TESTED] = (_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain")))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Leave what properties happen to reach out of the coverage: it varies, and counting it takes twice as long."""
-    for item in items:
-        if item.get_closest_marker("hypothesis"):
-            item.add_marker("no_cover")
+    tracer = sys.gettrace()
+    if item.get_closest_marker("hypothesis"):
+        sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
