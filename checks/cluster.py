@@ -27,6 +27,7 @@ from vdscheck.plugin import (
     Severity,
     Verdict,
     check,
+    counted,
     evidence,
     exact,
     not_applicable,
@@ -35,7 +36,7 @@ from vdscheck.plugin import (
 )
 
 from .cluster_workloads import images, node_selector, resources, sidecars, spread, stated
-from .scheduling import barring, counted, some
+from .scheduling import barring, some
 
 ELSEWHERE = (node_selector, sidecars, resources, images, spread)
 """The checks of this area that have a file of their own: found through this module as well."""

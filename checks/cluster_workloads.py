@@ -17,11 +17,12 @@ from vdscheck.plugin import (
     Severity,
     Verdict,
     check,
+    counted,
     not_applicable,
     spoken,
 )
 
-from .scheduling import Fit, Scheduler, counted, match, some
+from .scheduling import Fit, Scheduler, match, some
 
 Judged = Judgement | Absent | dict[str, Judgement | Absent]
 SYSTEM = ("kube-system", "kube-public", "kube-node-lease")

@@ -17,7 +17,7 @@ from vdscheck.measurements.cluster import (
     Taint,
     Toleration,
 )
-from vdscheck.plugin import frozen, spoken
+from vdscheck.plugin import counted, frozen, spoken
 
 UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", value="", effect="NoSchedule")
 """The taint that a cordon is."""
@@ -128,11 +128,6 @@ class Fit:
         if not self.allowed:
             return f"{match(len(self.selected))}, and {_taints_in_words(self.selected)}"
         return f"{match(len(self.selected))}, and none that may be used is ready"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 node`, `3,000 pods`."""
-    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def some(names: Iterable[str]) -> str:

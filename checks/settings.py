@@ -52,11 +52,6 @@ def ports(text: str) -> int | None:
     return max(0, ends[1] - ends[0] + 1)
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things: `1 page`, `2,000 pages`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def port_range(count: int) -> str:
     """A range of so many ports: the kernel's own where it is enough, else the uppermost."""
     first, last = DEFAULT_PORTS

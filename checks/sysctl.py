@@ -23,6 +23,7 @@ from vdscheck.plugin import (
     Severity,
     Verdict,
     check,
+    counted,
     evidence,
     not_applicable,
 )
@@ -30,7 +31,7 @@ from vdscheck.plugin import (
 from .buffers import socket_buffers
 from .capacity import conntrack, file_handles, inotify
 from .persistence import persistence
-from .settings import Setting, beside, counted, not_ours, number, ports, proposal, setting, worst
+from .settings import Setting, beside, not_ours, number, ports, proposal, setting, worst
 
 ELSEWHERE = (conntrack, file_handles, inotify, persistence, socket_buffers)
 """The checks of this area that have a file of their own: found through this module as well."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import product
 from tests.lab.debian import Suite
 from tests.lab.product import product_tree
 from tests.lab.vm import boot
@@ -32,8 +31,7 @@ systemd-run --quiet --wait --pipe -p CPUQuota=30% -E PYTHONPATH=$PYTHONPATH {RUN
 @pytest.mark.timeout(900)
 def test_an_idle_server_is_not_busy_and_a_quota_is_throttling(tmp_path: Path) -> None:
     suite: Suite = "trixie"
-    versions: dict[Suite, str] = {each: version for version, each in product.PYTHONS.items()}
-    site = product_tree(versions[suite], tmp_path / "site")
+    site = product_tree(suite, tmp_path / "site")
     booted = boot(suite, job=STEPS, out=tmp_path / "out", files={"site": site})
     assert booted.rc == 0, booted.console[-2000:]
     idle = json.loads((booted.out / "idle.json").read_text())

@@ -64,7 +64,7 @@ def by_name(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_a_slow_a_busy_and_a_dead_disk_are_each_told_for_what_they_are(tmp_path: Path) -> None:
-    site = product_tree("3.11", tmp_path / "site")
+    site = product_tree("bookworm", tmp_path / "site")
     booted = boot("bookworm", job=JOB, out=tmp_path / "out", disk="nvme", files={"site": site}, timeout_s=900)
     assert booted.rc == 0, booted.console[-3000:]
     slow, loaded, hung = (json.loads((booted.out / f"{name}.json").read_text()) for name in ("slow", "loaded", "hung"))
@@ -124,7 +124,7 @@ def _dead_disk(report: Mapping[str, Any], out: Path) -> None:
 
 @pytest.mark.parametrize("disk", ["virtio", "ide"])
 def test_only_what_is_nvme_is_said_to_be(disk: Disk, tmp_path: Path) -> None:
-    site = product_tree("3.11", tmp_path / "site")
+    site = product_tree("bookworm", tmp_path / "site")
     job = f"set -e\n{RUN} --only 'disk.*' >out/report.json"
     booted = boot("bookworm", job=job, out=tmp_path / "out", disk=disk, files={"site": site})
     assert booted.rc == 0, booted.console[-3000:]

@@ -381,7 +381,7 @@ def test_an_image_gets_the_persistent_part_inside_it_alone(tmp_path: Path) -> No
 
 
 def test_a_container_that_owns_no_kernel_has_nothing_to_do(tmp_path: Path) -> None:
-    site = product_tree("3.11", tmp_path / "site")
+    site = product_tree("bookworm", tmp_path / "site")
     done = run_in_container(
         ["python3", "-m", "vdscheck", "--fix", "--yes", "--json", "--passive", "--only", "sysctl.*"],
         binds={"/site": site},

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.lab import product
 from tests.lab.debian import SUITES, Suite
 from tests.lab.product import product_tree
 from tests.lab.vm import Boot, boot
@@ -19,7 +18,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make servers"),
 ]
 
-PYTHONS: dict[Suite, str] = {suite: version for version, suite in product.PYTHONS.items()}
 GUEST = Path(__file__).parent / "lab/fix_guest.py"
 DROP_IN = "/etc/sysctl.d/90-vdscheck.conf"
 UNFINISHED = "/etc/sysctl.d/.vdscheck-new"
@@ -74,7 +72,7 @@ def known(state: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def files(tmp_path: Path, suite: Suite) -> dict[str, bytes | Path]:
-    return {"site": product_tree(PYTHONS[suite], tmp_path / "site"), "fix_guest.py": GUEST.read_bytes()}
+    return {"site": product_tree(suite, tmp_path / "site"), "fix_guest.py": GUEST.read_bytes()}
 
 
 @pytest.mark.slow

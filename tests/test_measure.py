@@ -123,10 +123,9 @@ def hang_in_c(_host: Host) -> None:
 def hang_on_a_fifo(_host: Host) -> None:
     path = f"/tmp/vdscheck-test-{os.getpid()}"
     os.mkfifo(path)
-    try:
-        os.open(path, os.O_RDONLY)
-    finally:
-        os.unlink(path)
+    descriptor = os.open(path, os.O_RDWR)
+    os.unlink(path)
+    os.read(descriptor, 1)
 
 
 def hang_in_a_forked_session(_host: Host) -> None:

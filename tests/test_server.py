@@ -9,7 +9,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.lab import product
 from tests.lab.container import run_in_container
 from tests.lab.debian import Suite
 from tests.lab.facts import Kind, kinds
@@ -43,7 +42,6 @@ SCHEMA = json.loads(pages.schema())
 PARAVIRTUAL = {"nvme": True, "virtio": True, "ide": False, "e1000": False}
 EVERYDAY_CUTS = ("after:write:3", "before:fsync:5")
 """With one setting written and no more, and with the new file renamed but not on disk for sure."""
-PYTHONS: dict[Suite, str] = {suite: version for version, suite in product.PYTHONS.items()}
 CLOCKS = {"bookworm": {"hpet"}, "trixie": {"tsc", "hpet"}}
 
 
@@ -71,7 +69,7 @@ def job(*steps: str) -> str:
 
 def reported(kind: Kind, folder: Path) -> dict[str, Any]:
     """The report of a fresh server of a kind."""
-    site = product_tree(PYTHONS[kind.suite], folder / "site")
+    site = product_tree(kind.suite, folder / "site")
     steps = job(f"{RUN} > out/report.json 2> out/stderr", KEPT.format(keys=" ".join(KERNEL_KEYS)) + " > out/now")
     booted = boot(
         kind.suite, job=steps, out=folder / "out", disk=kind.disk, nic=kind.nic, cpu=kind.cpu, files={"site": site}
@@ -136,7 +134,7 @@ def test_a_fresh_debian_12_outlives_two_power_cuts_and_is_as_predicted_after_a_r
 
 @pytest.mark.parametrize("userns", [True, False])
 def test_a_container_does_not_own_its_kernel(tmp_path: Path, *, userns: bool) -> None:
-    site = product_tree(PYTHONS["bookworm"], tmp_path / "site")
+    site = product_tree("bookworm", tmp_path / "site")
     done = run_in_container(
         ["python3", "-m", "vdscheck", "run", "--quick", "--json"],
         binds={"/site": site},

@@ -25,6 +25,7 @@ from vdscheck.model import (
 from vdscheck.stats import Distribution, Estimate, Recorder, exact, median, paired_difference, percentile, proportion
 from vdscheck.target import Host
 from vdscheck.threshold import AtLeast, AtMost, OneOf, absent_judgement, spoken, with_unit
+from vdscheck.units import counted
 
 __all__ = [
     "Absent",
@@ -54,6 +55,7 @@ __all__ = [
     "Window",
     "absent_judgement",
     "check",
+    "counted",
     "evidence",
     "exact",
     "frozen",

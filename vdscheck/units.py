@@ -15,6 +15,11 @@ class UnitError(ValueError):
     """An amount that cannot be read in the unit that is wanted; the message says how to write it."""
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 page`, `2,000 pages`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def amount(text: str, unit: str) -> float:
     """The number that an amount is in `unit`.
 

@@ -22,7 +22,7 @@ SLOWER_THAN_ANY_NVME_MS = 5
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_fresh_servers_prove_what_is_in_them(tmp_path: Path) -> None:
-    site = product_tree("3.11", tmp_path / "site")
+    site = product_tree("bookworm", tmp_path / "site")
     targets: dict[str, dict[str, Any]] = {}
     reports = tmp_path / "reports"
     reports.mkdir()

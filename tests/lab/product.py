@@ -5,17 +5,17 @@ import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from .cache import built
 from .debian import Suite, rootfs
-from .processes import LabError, must
+from .processes import must
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
-PYTHONS: Final[dict[str, Suite]] = {"3.11": "bookworm", "3.13": "trixie"}
-"""The Debian suite that has each Python."""
+PYTHONS: Final[Mapping[Suite, str]] = {"bookworm": "3.11", "trixie": "3.13"}
+"""The Python that each suite has."""
 
 _PIP_TIMEOUT_S: Final = 600.0
 _COMPILE_TIMEOUT_S: Final = 300.0
@@ -25,24 +25,23 @@ _OF_CLUSTERS: Final = ("kubernetes", "kubernetes-*")
 _SOURCES: Final = ("vdscheck", "checks", "pyproject.toml", "README.md", "LICENSE")
 
 
-def product_tree(python_version: str, dest: Path, *, repository: Path = REPOSITORY) -> Path:
-    """Put the product as it is in the work tree into `dest`, for that Python ("3.11", "3.13").
+def product_tree(suite: Suite, dest: Path, *, repository: Path = REPOSITORY) -> Path:
+    """Put the product as it is in the work tree into `dest`, for the Python of that suite.
 
     Run it there as `PYTHONPATH=DEST python3 -m vdscheck`. What it needs comes from a cache, and the
     wheel is built from a copy, so that nothing appears in the work tree. Takes about 5 s for the first of a
     process, and no time for those after it. A host has no use for what only clusters need, which is most of
     all: an emulated machine is long in unpacking it.
     """
-    made = Path(_made(python_version, repository).name) / "site"
+    made = Path(_made(suite, repository).name) / "site"
     shutil.copytree(made, dest, symlinks=True)
     return dest
 
 
 @functools.cache
-def _made(python_version: str, repository: Path) -> "tempfile.TemporaryDirectory[str]":
+def _made(suite: Suite, repository: Path) -> "tempfile.TemporaryDirectory[str]":
     """Return the folder that all trees of this process are copied from; it is gone with the process."""
-    suite = _suite(python_version)
-    needed = dependencies(python_version, repository=repository)
+    needed = dependencies(suite, repository=repository)
     folder = tempfile.TemporaryDirectory(prefix="vdscheck-product-")
     site = Path(folder.name) / "site"
     shutil.copytree(needed, site, symlinks=True, ignore=shutil.ignore_patterns(*_OF_CLUSTERS))
@@ -58,9 +57,9 @@ def _made(python_version: str, repository: Path) -> "tempfile.TemporaryDirectory
     return folder
 
 
-def dependencies(python_version: str, *, repository: Path = REPOSITORY) -> Path:
-    """Return the folder of the product's run-time dependencies for that Python, as wheels only."""
-    suite = _suite(python_version)
+def dependencies(suite: Suite, *, repository: Path = REPOSITORY) -> Path:
+    """Return the folder of the product's run-time dependencies for the Python of that suite, as wheels only."""
+    python_version = PYTHONS[suite]
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted: list[str] = sorted(project["dependencies"])
 
@@ -73,14 +72,6 @@ def dependencies(python_version: str, *, repository: Path = REPOSITORY) -> Path:
         _compile(suite, site)
 
     return built(f"site-{python_version}", repr((_REVISION, wanted)), make) / "site"
-
-
-def _suite(python_version: str) -> Suite:
-    """Return the Debian suite that has this Python."""
-    if python_version not in PYTHONS:
-        message = f"no Debian here has Python {python_version}: {', '.join(PYTHONS)} do"
-        raise LabError(message)
-    return PYTHONS[python_version]
 
 
 def _pip(*arguments: str) -> None:

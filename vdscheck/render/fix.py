@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from vdscheck.model import FixChange, FixRecord
 from vdscheck.render.canvas import Canvas, Span
 from vdscheck.render.safe import harmless
+from vdscheck.units import counted
 
 INDENT = 2
 VALUE_LIMIT = 24
@@ -36,17 +37,17 @@ def fix_section(canvas: Canvas, record: FixRecord) -> None:
 
 
 def _head(canvas: Canvas, record: FixRecord) -> None:
-    parts = [_count(len(record.changes), "change")]
+    parts = [counted(len(record.changes), "change")]
     if record.left_alone:
         parts.append(f"{len(record.left_alone)} left alone")
-    counted = ", ".join(parts)
+    changes = ", ".join(parts)
     said = {
-        "planned": f"{counted}; nothing is changed yet",
-        "declined": f"{counted}; nothing was changed",
+        "planned": f"{changes}; nothing is changed yet",
+        "declined": f"{changes}; nothing was changed",
         "refused": "nothing was changed",
         "nothing-to-do": "nothing to do" + (f", {parts[1]}" if record.left_alone else ""),
         "given-back": "it did not hold: what was changed has been given back",
-        "applied": counted,
+        "applied": changes,
     }[record.outcome]
     if record.outcome == "given-back" and any(each.outcome == "left" for each in record.changes):
         said = "it did not hold, and not all of it is as it was"
@@ -145,7 +146,3 @@ def _foot(canvas: Canvas, record: FixRecord) -> None:
 
 def _score(value: int | None) -> str:
     return "?" if value is None else str(value)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,6 +10,7 @@ from vdscheck.render.groups import NAME_LIMIT, NAMES_SHOWN, Alike, Trouble, alik
 from vdscheck.render.safe import harmless
 from vdscheck.render.words import amount_of_memory, distribution, facts, kernel, kind_of_machine, limit, seconds
 from vdscheck.threshold import spoken
+from vdscheck.units import counted
 
 INDENT = 9
 """Labels stand before it, all text behind it."""
@@ -87,7 +88,7 @@ def _header(canvas: Canvas, report: Report) -> None:
     target, run = report.target, report.run
     machine = [
         kind_of_machine(target.virtualization),
-        "" if target.nodes is None else _count(target.nodes, "node"),
+        "" if target.nodes is None else counted(target.nodes, "node"),
         "" if target.cpus is None else f"{target.cpus} {'vCPU' if _is_guest(report) else 'CPU'}",
         "" if target.memory_bytes is None else amount_of_memory(target.memory_bytes),
     ]
@@ -106,8 +107,8 @@ def _header(canvas: Canvas, report: Report) -> None:
     profiles = report.ruleset.profiles
     second = [
         f"profile{'' if len(profiles) == 1 else 's'} {', '.join(profiles)}",
-        f"{_count(checks, 'check')} in {seconds(run.duration_s)}",
-        f"{_count(kept, 'check')} could see more with permission" if kept else "",
+        f"{counted(checks, 'check')} in {seconds(run.duration_s)}",
+        f"{counted(kept, 'check')} could see more with permission" if kept else "",
         f"files under {target.root}" if target.root else "",
     ]
     canvas.flow([(harmless(part), "dim")] for part in second if part)
@@ -199,7 +200,7 @@ def _nothing_wrong(canvas: Canvas, report: Report) -> None:
     passed = len({finding.id for finding in report.findings if finding.verdict is Verdict.PASS})
     unknown = any(finding.verdict is Verdict.UNKNOWN for finding in report.findings)
     where = " in what was measured" if unknown else ""
-    said = f"Nothing is wrong{where}: {_count(passed, 'check')} passed." if passed else "No check came to a verdict."
+    said = f"Nothing is wrong{where}: {counted(passed, 'check')} passed." if passed else "No check came to a verdict."
     canvas.prose([(said, "")], indent=2)
 
 
@@ -213,7 +214,7 @@ def _trouble(canvas: Canvas, trouble: Trouble, *, verbose: bool, brief: bool) ->
         canvas.heading(label, [(harmless(worst.name, NAME_LIMIT), "bold")], _price(trouble), indent=INDENT)
         _one(canvas, worst, verbose=verbose, brief=brief)
         return
-    share = f"  {len(trouble.findings)} of {_count(trouble.judged, 'subject')}"
+    share = f"  {len(trouble.findings)} of {counted(trouble.judged, 'subject')}"
     canvas.heading(label, [(harmless(worst.id, NAME_LIMIT), "bold"), (share, "")], _price(trouble), indent=INDENT)
     _several(canvas, trouble, verbose=verbose, brief=brief)
 
@@ -384,10 +385,6 @@ def _fix(canvas: Canvas, report: Report) -> None:
 def _more(canvas: Canvas, count: int) -> None:
     if count > 0:
         canvas.prose([(f"and {count:,} more (-v lists them)", "dim")], indent=INDENT)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _sentence(text: str) -> str:
