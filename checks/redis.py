@@ -81,7 +81,7 @@ def latency(
     judged = p99.judge(found.ping.percentile_ms(0.99), "PING p99", evidence=shown)
     if found.unanswered:
         waited_ms = found.ping.max_us / 1000
-        text = f"a PING had no answer after {spoken(round(waited_ms))} ms, {p99.phrase()}"
+        text = f"a request had no answer after {spoken(round(waited_ms))} ms, {p99.phrase()}"
         judged = replace(p99.judge(waited_ms, "PING", evidence=shown), summary=text)
     over, parts = slow(found, limit_us), [judged.summary]
     if judged.verdict is not Verdict.PASS:

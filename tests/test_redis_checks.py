@@ -126,7 +126,7 @@ CASES: list[tuple[str, dict[str, Any], Verdict, str]] = [
         "latency",
         {"found": replace(FAST, ping=times((50_000, 25.0), (1, 2e6)), unanswered=1), "state": STATE},
         FAIL,
-        "a PING had no answer after 2,000 ms",
+        "a request had no answer after 2,000 ms",
     ),
     # the host
     ("host-settings", on(), PASS, "the server asks for 511"),

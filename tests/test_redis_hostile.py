@@ -1,9 +1,11 @@
 """Bad input from what should be a Redis: one clear line, bounded time and memory, and never a secret."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -124,6 +126,34 @@ def test_an_info_of_a_gigabyte_is_refused(tmp_path: Path) -> None:
     assert "answers INFO with more than 1,048,576 bytes" in run.findings(port)["redis.memory"]["summary"]
     assert max(run.durations_s(port)) < LIMIT_S
     assert run.most_mb < LIMIT_MB
+
+
+@pytest.mark.parametrize(("question", "answered"), [("info", 2), ("latency", 1)])
+def test_a_server_that_stops_while_it_is_asked_for_its_account_is_a_failure(question: str, answered: int) -> None:
+    """In the middle of the window, as a long command of others may have it: the PINGs before it are kept."""
+    asked: Counter[socket.socket] = Counter()
+
+    def account(connection: socket.socket) -> None:
+        asked[connection] += 1
+        if asked[connection] > answered:
+            silence(connection)
+        connection.sendall(b"*0\r\n" if question == "latency" else bulk(b"redis_version:7.0.15\r\n"))
+
+    usual: dict[str, bytes | Part] = {
+        "ping": b"+PONG\r\n",
+        "info": bulk(b""),
+        "latency": b"*0\r\n",
+        "config": b"*0\r\n",
+    }
+    with server(answers(**(usual | {question: account}))) as port:
+        done = vdscheck("run", "--only", "redis.latency", "--quick", "--json", "--redis", f"redis://127.0.0.1:{port}")
+    report = json.loads(done.stdout)
+    (finding,) = report["findings"]
+    assert finding["verdict"] == "fail", finding["summary"]
+    assert "a request had no answer after 1,0" in finding["summary"]
+    measured = report["measurements"][f"redis.latency[127.0.0.1:{port}]"]["value"]
+    assert measured["ping"]["count"] > measured["unanswered"] == 1
+    assert "no longer answers" in measured["serving_absent"]["detail"]
 
 
 def test_an_info_that_lies_is_refused_or_made_harmless(tmp_path: Path) -> None:

@@ -484,7 +484,9 @@ def test_a_stop_is_neither_steal_nor_other_tasks() -> None:
     last = list(running)[-1]
     stops = [gap for gap in last.longest if gap.cause == "stopped"]
     assert stops
-    assert stops[0].length_us >= 299_000
+    # Its length is without what our own other processes had of it.
+    assert stops[0].length_us + 1e6 * last.lost.vdscheck_s >= 299_000
+    assert stops[0].length_us > 200_000
     assert last.lost.stopped_s > 0.1
 
 

@@ -62,7 +62,8 @@ class RedisLatency:
     """PINGs before the window, which do not count."""
     ping: Distribution
     unanswered: int
-    """PINGs without an answer in time: in the distribution they stand with the time that was waited."""
+    """Requests without an answer in time, a PING or one for the server's own account, which end the measurement:
+    in the distribution of PINGs they stand with the time that was waited."""
     connect: Distribution | None
     """TCP handshakes beside it, which the kernels make without the server's process; None of a unix socket."""
     tcp_rtt_us: int | None

@@ -29,10 +29,11 @@ def measured(host: Host, server: RedisServer, window_s: float) -> Iterator[Redis
         try:
             for _ in range(BATCHES):
                 measuring.batch(ends_at)
+            found = measuring.snapshot()
         except OverdueError:
             yield measuring.without_answer()
             return
-        yield measuring.snapshot()
+        yield found
 
 
 class _Measuring:
@@ -81,7 +82,11 @@ class _Measuring:
         return self._made(self._account.since(time.monotonic() - self._began), self._wire.tcp_state())
 
     def without_answer(self) -> RedisLatency:
-        """What was measured, and a last PING without an answer: it took at least as long as was waited for it."""
+        """What was measured, and a last request without an answer: it took at least as long as was waited for it.
+
+        Where that was a question for the account, a PING at its place would have waited as long: Redis
+        serves one command after the other.
+        """
         self._pings.add((self._wire.since_sent_ns(),))
         return self._made(no_longer(self._wire.server.name), None, unanswered=1)
 
