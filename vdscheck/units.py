@@ -1,4 +1,4 @@
-"""Amounts as people write them ("8 GiB", "10 %", "250 us"), in the unit that a limit has."""
+"""Amounts as people write them ("8 GiB", "10 %", "250 us"), in the unit that a limit has; and numbers of things."""
 
 import re
 
