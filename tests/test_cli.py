@@ -1,16 +1,20 @@
 """The program as a user and a robot meet it: exit codes, streams, bad input, interruptions."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import jsonschema
 import pytest
 
+import vdscheck.__main__ as start
 from tests.program import PROGRAM, environment, plugin, report, vdscheck
 
 FEW = ("--only", "sysctl.*", "--passive")
@@ -478,6 +482,41 @@ def test_the_same_signal_from_two_senders_is_one_interruption(pause_s: float) ->
     assert json.loads(stdout)["run"]["complete"] is False
 
 
+def test_a_signal_may_come_at_any_instruction_of_the_handler_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python runs a handler inside a handler; both signals are noted then, and neither is a bug."""
+
+    def noted(interrupted_at: int) -> list[int] | None:
+        received: list[int] = []
+        monkeypatch.setattr(start, "_received", received)
+        monkeypatch.setattr(start, "_received_at_s", [])
+        instructions = itertools.count()
+        inner = False
+
+        def traced(frame: FrameType, event: str, _argument: object) -> Any:
+            nonlocal inner
+            if frame.f_code is not start._receive.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode" and next(instructions) == interrupted_at:
+                inner = True
+                start._receive(signal.SIGINT, None)
+            return traced
+
+        before = sys.gettrace()
+        sys.settrace(traced)
+        try:
+            start._receive(signal.SIGTERM, None)
+        finally:
+            sys.settrace(before)
+        return received if inner else None
+
+    outcomes = [noted(at) for at in range(200)]
+    reached = [each for each in outcomes if each is not None]
+    assert len(reached) > 20
+    assert outcomes[-1] is None
+    assert all(sorted(each) == [signal.SIGINT, signal.SIGTERM] for each in reached)
+
+
 def test_a_second_interruption_ends_the_program_at_once(tmp_path: Path) -> None:
     folder = plugin(tmp_path, "import time\ntime.sleep(4)\n")
     running = subprocess.Popen(
@@ -491,10 +530,8 @@ def test_a_second_interruption_ends_the_program_at_once(tmp_path: Path) -> None:
     running.send_signal(signal.SIGTERM)
     time.sleep(1.2)
     running.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    running.communicate(timeout=20)
-    assert time.monotonic() - began < 1
-    assert running.returncode == 130
+    stdout, _ = running.communicate(timeout=20)
+    assert (running.returncode, stdout) == (130, b"")
 
 
 def test_waiting_for_a_report_on_standard_input_can_be_interrupted() -> None:

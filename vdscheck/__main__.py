@@ -6,18 +6,19 @@ import os
 import signal
 
 _received: list[int] = []
-_received_at: list[float] = []
+_received_at_s: list[float] = []
 SAME_INTERRUPTION_S = 1.0
 """`timeout`, service managers and shells signal a process and its group as well: that is one interruption."""
 
 
 def _receive(number: int, _frame: object) -> None:
     """Note the first signal; a later one ends the program at once."""
-    now = os.times().elapsed
-    if _received and now - _received_at[0] > SAME_INTERRUPTION_S:
+    now_s = os.times().elapsed
+    # Python may run this once more between any two instructions of it: what is asked for first is noted first.
+    if _received_at_s and now_s - _received_at_s[0] > SAME_INTERRUPTION_S:
         os._exit(128 + number)
+    _received_at_s.append(now_s)
     _received.append(number)
-    _received_at.append(now)
 
 
 def _open_standard_streams() -> None:
