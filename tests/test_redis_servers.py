@@ -52,6 +52,13 @@ def answered(finding: Mapping[str, Any]) -> bool:
     return finding["verdict"] in ("pass", "fail") or finding["reason"] == "too-few-samples"
 
 
+def only_user(folder: Path, rule: str) -> tuple[str, str]:
+    """The options of a server that takes nobody but this user."""
+    file = folder / "users.acl"
+    file.write_text(f"user default off\nuser {rule}\n")
+    return "--aclfile", str(file)
+
+
 # How it is reached
 
 
@@ -91,9 +98,7 @@ def test_a_server_that_was_named_and_does_not_listen_is_unreachable() -> None:
 
 def test_a_unix_socket_a_database_and_a_user_with_a_password(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
-    acl = tmp_path / "users.acl"
-    acl.write_text(f"user default off\nuser mon on >{SECRET} ~* +@all\n")
-    with RedisServer(tmp_path, "--unixsocket", str(path), "--aclfile", str(acl)):
+    with RedisServer(tmp_path, "--unixsocket", str(path), *only_user(tmp_path, f"mon on >{SECRET} ~* +@all")):
         url = f"unix://mon:{SECRET}@{path}?db=3"
         findings = found(*QUICK, env={"VDSCHECK_REDIS_URL": url})
     assert findings["redis.latency"]["subject"] == f"{path}:/3"
@@ -175,9 +180,7 @@ def test_a_client_certificate_is_shown_where_one_is_asked_for(tmp_path: Path) ->
 
 
 def test_a_user_who_may_only_ping_gets_its_latency_and_the_line_for_the_rest(tmp_path: Path) -> None:
-    acl = tmp_path / "users.acl"
-    acl.write_text(f"user default off\nuser pinger on >{SECRET} +ping\n")
-    with RedisServer(tmp_path, "--aclfile", str(acl)) as server:
+    with RedisServer(tmp_path, *only_user(tmp_path, f"pinger on >{SECRET} +ping")) as server:
         url = f"redis://pinger:{SECRET}@127.0.0.1:{server.port}"
         findings = found(*QUICK, env={"VDSCHECK_REDIS_URL": url})
     assert answered(findings["redis.latency"])
@@ -458,9 +461,7 @@ def test_a_password_on_the_command_line_is_warned_of_and_shown_nowhere(tmp_path:
 
 def test_nothing_secret_is_in_the_process_list_while_it_runs(tmp_path: Path) -> None:
     secret = secrets.token_hex(12)  # other tests, which run beside this one, name theirs in arguments
-    acl = tmp_path / "users.acl"
-    acl.write_text(f"user default off\nuser mon on >{secret} ~* +@all\n")
-    with RedisServer(tmp_path, "--aclfile", str(acl)) as server:
+    with RedisServer(tmp_path, *only_user(tmp_path, f"mon on >{secret} ~* +@all")) as server:
         variables = environment(VDSCHECK_REDIS_URL=f"redis://mon:{secret}@127.0.0.1:{server.port}")
         running = subprocess.Popen(
             [sys.executable, "-m", "vdscheck", *CALM], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
