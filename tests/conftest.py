@@ -1,21 +1,16 @@
 """What all tests share: the markers, the seed, and the project's own catalogue."""
 
-import datetime as dt
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
-from tests import boot_trees, host_trees
+from tests import boot_trees, host_trees, tiers
 from vdscheck.catalogue import Catalogue, load
 
-PROJECT = Path(__file__).parents[1]
 BEGAN = pytest.StashKey[float]()
 TESTED = pytest.StashKey[tuple[str, bool]]()
 """The commit that is tested, and whether the tree differs from it: as it was when the run began."""
@@ -33,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[BEGAN] = time.monotonic()
     if os.environ.get("VDSCHECK_TIER") == "all" and not hasattr(config, "workerinput"):
-        config.stash[TESTED] = (_git("rev-parse", "HEAD"), bool(_git("status", "--porcelain")))
+        config.stash[TESTED] = tiers.commit()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,6 +42,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     finally:
         sys.settrace(tracer)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the part of the slow tier that was asked for, and refuse a slow test that no part would run."""
+    lost = tiers.without_a_part(items)
+    if lost:
+        pytest.exit(f"no part of the slow tier has {', '.join(lost)}: see tests/tiers.py", returncode=2)
+    part = tiers.chosen()
+    if part is not None:
+        others = tiers.outside(items, part)
+        config.hook.pytest_deselected(items=others)
+        left_out = set(others)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -72,25 +80,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if tier is None or reporter is None or hasattr(session.config, "workerinput"):
         return
-    counts = {word: len(reporter.stats.get(word, ())) for word in ("passed", "failed", "error", "skipped")}
-    if exitstatus == pytest.ExitCode.OK and counts["skipped"]:
+    reports = [(word, report) for word in tiers.OUTCOMES for report in reporter.stats.get(word, ())]
+    if exitstatus == pytest.ExitCode.OK and any(word == "skipped" for word, _ in reports):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if tier == "all":
-        _write_slow_tier(session.config, counts, time.monotonic() - session.config.stash[BEGAN])
-
-
-def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=PROJECT).stdout.strip()
-
-
-def _write_slow_tier(config: pytest.Config, counts: dict[str, int], duration_s: float) -> None:
-    commit, changed = config.stash[TESTED]
-    result = {
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "uncommitted_changes": changed,
-        "seed": boot_trees.seed(),
-        "duration_s": round(duration_s),
-        "tests": counts,
-    }
-    (PROJECT / "tests/slow-tier.json").write_text(json.dumps(result, indent=2) + "\n")
+        wall_s = time.monotonic() - session.config.stash[BEGAN]
+        tiers.written(reports, session.config.stash[TESTED], boot_trees.seed(), wall_s)
