@@ -1,0 +1,135 @@
+"""What an earlier version left behind is read, finished or refused in one line."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.fix_namespace import in_namespace
+from tests.program import vdscheck
+
+EARLIER = Path(__file__).parent / "earlier"
+REPORTS = sorted(each.stem for each in (EARLIER / "reports").glob("*.json"))
+OLD = """\
+net.core.somaxconn = 128
+net.ipv4.conf.all.rp_filter = 0
+net.ipv4.tcp_slow_start_after_idle = 1
+net.ipv4.tcp_tw_reuse = 2
+"""
+NEW = """\
+net.core.somaxconn = 4096
+net.ipv4.conf.all.rp_filter = 2
+net.ipv4.tcp_slow_start_after_idle = 0
+net.ipv4.tcp_tw_reuse = 1
+"""
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_is_judged_to_the_same_verdicts(name: str) -> None:
+    file = EARLIER / "reports" / f"{name}.json"
+    done = vdscheck("judge", str(file), "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    before, after = json.loads(file.read_text()), json.loads(done.stdout)
+    found = [{(each["id"], each["subject"]): each["verdict"] for each in made["findings"]} for made in (before, after)]
+    assert found[1] == found[0]
+    assert after["score"] == before["score"]
+    assert after["run"] == before["run"]
+
+
+def test_there_is_a_report_of_each_kind() -> None:
+    assert len(REPORTS) == 12
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
+
+
+def left_behind(state: str, *, values: str, this_boot: bool = True, owner: str = "0:0", mode: str = "644") -> str:
+    """Shell lines that put a journal and its drop-in where the earlier version left them, with its values in force."""
+    folder = shlex.quote(str(EARLIER / "journals" / state))
+    boot = "$(cat /proc/sys/kernel/random/boot_id)" if this_boot else "00000000-0000-4000-8000-000000000000"
+    return f"""
+        mkdir -m 755 /var/lib/vdscheck/journal
+        for entry in {folder}/*.json; do
+          sed "s/\\"boot_id\\": \\".*\\"/\\"boot_id\\": \\"{boot}\\"/" $entry \\
+            > /var/lib/vdscheck/journal/${{entry##*/}}
+        done
+        for file in {folder}/*.conf; do
+          [ ! -e $file ] || install -m {mode} -o {owner.partition(":")[0]} -g {owner.partition(":")[2]} \\
+            $file /etc/sysctl.d/
+        done
+        printf %s {shlex.quote(values)} | sysctl -q -p -
+    """
+
+
+def state(number: int) -> str:
+    """A shell command that prints the state of an entry."""
+    return f'sed -n \'s/.*"state": "\\(.*\\)".*/\\1/p\' /var/lib/vdscheck/journal/20261129-{number}.json'
+
+
+@needs_root
+@pytest.mark.parametrize(("which", "number", "becomes"), [("begun", 1, "given-back"), ("undoing", 2, "undone")])
+def test_what_was_ended_in_the_middle_is_told_and_finished(which: str, number: int, becomes: str) -> None:
+    done = in_namespace(
+        left_behind(which, values=NEW)
+        + f"""
+        vdscheck --passive --only 'sysctl.somaxconn' --json > report.json; code
+        grep -c "ended in the middle (journal entry 20261129-{number})" report.json
+        vdscheck undo; code
+        keys; ls /etc/sysctl.d
+        {state(number)}
+        """
+    )
+    first, *rest = done.stdout.split("code 0\n")
+    assert (done.stderr, first, len(rest)) == ("", "", 2), done
+    count, undone = rest[0].split("\n", 1)
+    assert count == "1"
+    assert f"journal entry 20261129-{number}" in undone
+    assert rest[1] == OLD + becomes + "\n"
+
+
+@needs_root
+@pytest.mark.parametrize("this_boot", [True, False])
+def test_a_fix_that_held_is_undone(*, this_boot: bool) -> None:
+    done = in_namespace(
+        left_behind("held", values=NEW if this_boot else NEW.replace("4096", "128"), this_boot=this_boot)
+        + f"""
+        vdscheck undo > said; code
+        keys; ls /etc/sysctl.d
+        {state(2)}
+        vdscheck undo > said; code
+        {state(1)}
+        """
+    )
+    assert done.stderr == ""
+    assert done.stdout == f"code 0\n{OLD}undone\ncode 0\ngiven-back\n"
+
+
+@needs_root
+def test_what_was_undone_stays_and_a_new_fix_comes_after_it() -> None:
+    done = in_namespace(
+        left_behind("undone", values=OLD)
+        + """
+        vdscheck undo > said; code
+        keys
+        fix --yes -q > said; code
+        keys
+        ls /var/lib/vdscheck/journal | grep -c json
+        """
+    )
+    assert done.stdout == f"code 0\n{OLD}code 0\n{NEW}3\n", done
+
+
+@needs_root
+def test_a_new_fix_finishes_what_was_begun_first() -> None:
+    done = in_namespace(
+        left_behind("begun", values=NEW)
+        + f"""
+        fix --yes --json > report.json; code
+        keys
+        {state(1)}
+        grep -c "had been ended in the middle" report.json
+        """
+    )
+    assert done.stdout == f"code 0\n{NEW}given-back\n1\n", done
