@@ -249,3 +249,8 @@ def test_the_schema_is_the_same_whether_or_not_python_takes_the_indent_from_docs
     said = [each["description"] for each in made["$defs"].values() if "description" in each]
     assert any("\n" in text for text in said)
     assert [text for text in said if text != inspect.cleandoc(text)] == []
+
+
+def test_half_a_pair_in_the_text_of_a_plugin_is_no_bug() -> None:
+    value = {"a\ud800": ("\udfff", ["b\udc80"], 1, None)}
+    assert json.loads(encode(value)) == {"a\\ud800": ["\\udfff", ["b\\x80"], 1, None]}

@@ -1,12 +1,13 @@
 """Text from outside made harmless."""
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.render.safe import harmless, to_ascii, whole
+from vdscheck.render.safe import harmless, json_document, to_ascii, whole
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
@@ -75,3 +76,32 @@ def test_without_utf8_everything_is_ascii(text: str) -> None:
 
 def test_our_own_signs_have_an_ascii_form() -> None:
     assert to_ascii("█░ · … \u2013 ≤ µs \u00d7 →") == "#. - ... - <= us x ->"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoded"),
+    [
+        ("plain", '"plain"'),
+        ("Ålesund 東京 e\u0301 🙂", '"Ålesund 東京 e\u0301 🙂"'),
+        ("\x9b2J\x7f", r'"\u009b2J\u007f"'),
+        ("\u202e\u2066\u200e\u061c", r'"\u202e\u2066\u200e\u061c"'),
+        ("\u2028\u2029", r'"\u2028\u2029"'),
+        ("a\u200bb\ufeff", r'"a\u200bb\ufeff"'),
+        ("\U000e0041", r'"\udb40\udc41"'),
+        ("\\\u202e", r'"\\\u202e"'),
+        ("e\u0301\u0301\u0301", '"e\u0301\u0301\\u0301"'),
+        ("\u0301", r'"\u0301"'),
+    ],
+)
+def test_json_escapes_what_acts_and_nothing_else(text: str, encoded: str) -> None:
+    assert json_document(json.dumps(text, ensure_ascii=False).encode()).decode() == encoded
+
+
+ENCODABLE = st.text(st.characters(codec="utf-8"))
+
+
+@given(st.dictionaries(ENCODABLE, ENCODABLE))
+def test_json_decodes_to_the_same_text_and_has_nothing_that_acts(value: dict[str, str]) -> None:
+    document = json_document(json.dumps(value, ensure_ascii=False).encode()).decode()
+    assert json.loads(document) == value
+    assert not {unicodedata.category(character) for character in document} & {"Cc", "Cf", "Zl", "Zp", "Cn", "Co"}

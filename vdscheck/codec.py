@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from vdscheck.model import SCHEMA_VERSION, Absent, Report, RulesetNote, Run, Taken, TargetNote, frozen
+from vdscheck.target import safe_text
 
 T = TypeVar("T")
 
@@ -34,13 +35,19 @@ class _Version:
 
 
 def encode(value: object) -> bytes:
-    """Any of our values as one line of JSON."""
-    return msgspec.json.encode(value)
+    r"""Any of our values as one line of JSON; half a surrogate pair, as plugins can make one, is written as \\uNNNN."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
 
 
-def encode_report(report: Report) -> bytes:
-    """A report as one JSON document that ends in a newline."""
-    return msgspec.json.encode(report) + b"\n"
+def _encodable(value: Any) -> Any:  # noqa: ANN401 - what JSON can hold
+    if isinstance(value, str):
+        return safe_text(value)
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def indented(value: object) -> bytes:

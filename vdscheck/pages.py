@@ -10,6 +10,7 @@ from vdscheck.model import DROP_IN
 from vdscheck.render import docs
 from vdscheck.render.docs import CheckPage, LimitRow, MeasuredBy, ProfilePage, steps
 from vdscheck.render.formats import Terminal
+from vdscheck.render.safe import json_document
 from vdscheck.ruleset import Profile, RulesetError, nearest, read_profile
 
 
@@ -43,7 +44,7 @@ def schema() -> bytes:
     """`vdscheck schema`, and docs/report-v1.schema.json."""
     catalogue = load()
     kinds = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
-    return (json.dumps(schema_of(kinds), indent=2) + "\n").encode()
+    return json_document((json.dumps(schema_of(kinds), indent=2) + "\n").encode())
 
 
 def checks_page() -> bytes:

@@ -24,15 +24,19 @@ _KERNEL_FILE_SYSTEMS = frozenset(
     ("proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf")
 )
 
+_HALF_A_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Surrogates that stand for no byte: only those from U+DC80 to U+DCFF do (PEP 383)."""
+
 
 class NotFoundError(UnavailableError):
     """There is no such file: often a fact in itself, so probes may tell it from other absences."""
 
 
 def safe_text(raw: bytes | str) -> str:
-    r"""Outside bytes as text that any encoder bears: what is not UTF-8 is written as \\xNN."""
-    data = raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else raw
-    return data.decode("utf-8", "backslashreplace")
+    r"""Outside bytes as text that any encoder bears: what is not UTF-8 is written as \\xNN, half a pair as \\uNNNN."""
+    if isinstance(raw, str):
+        raw = _HALF_A_PAIR.sub(lambda found: f"\\u{ord(found[0]):04x}", raw).encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def absolute(path: str) -> str:

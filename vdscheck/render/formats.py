@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
-from vdscheck.codec import encode_report
+from vdscheck.codec import encode
 from vdscheck.model import FixRecord, Report, frozen
-from vdscheck.render.safe import harmless
+from vdscheck.render.safe import harmless, json_document
 from vdscheck.target import safe_text
 
 LINE_LIMIT = 2000
@@ -60,6 +60,11 @@ def prepare(names: Iterable[str]) -> None:
         import vdscheck.render.terminal  # noqa: F401
 
 
+def document(value: object) -> bytes:
+    """Any of our values as one JSON document in one line, harmless on a terminal as well."""
+    return json_document(encode(value)) + b"\n"
+
+
 def frame(report: Report, terminal: Terminal, width: int, height: int) -> bytes:
     """One instrument as it stands, for a terminal of that size."""
     from vdscheck.render.instrument import instrument
@@ -87,7 +92,7 @@ def _text(report: Report, terminal: Terminal) -> bytes:
 
 
 def _json(report: Report, _terminal: Terminal) -> bytes:
-    return encode_report(report)
+    return document(report)
 
 
 def _sh(report: Report, _terminal: Terminal) -> bytes:

@@ -1,6 +1,8 @@
 """Text from outside made harmless: nothing in it acts on a terminal or hides from a reader."""
 
+import re
 import unicodedata
+from collections.abc import Iterator
 
 LIMIT = 600
 _ACTING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
@@ -21,6 +23,8 @@ _INVISIBLE = (
     (0xE0100, 0xE01EF),
 )
 """Letters and marks that are drawn as nothing: Default_Ignorable_Code_Point in Unicode's DerivedCoreProperties.txt."""
+
+_BEYOND_ASCII = re.compile("[\x7f-\U0010ffff]+")
 
 _ASCII = {
     0x00A0: " ",
@@ -54,19 +58,33 @@ def harmless(text: str, limit: int = LIMIT) -> str:
     """
     if len(text) <= limit and text.isascii() and text.isprintable():
         return text
-    shown: list[str] = []
-    length = marks = 0
-    for character in text[: limit + 1]:
-        category = unicodedata.category(character)
-        marks = marks + 1 if category in _MARKS else 0
-        alone = marks and not shown
-        hidden = category in _ACTING or alone or marks > _MARKS_IN_A_ROW or _invisible(character)
-        piece = _escape(character) if hidden else character
-        shown.append(piece)
-        length += len(piece)
-    if length <= limit:
+    shown = [_escape(character) if acts else character for character, acts in _sorted_out(text[: limit + 1])]
+    if sum(map(len, shown)) <= limit:
         return "".join(shown)
     return _cut(shown, max(0, limit - 1)) + "…"
+
+
+def json_document(encoded: bytes) -> bytes:
+    r"""A JSON document (UTF-8) in which every character that acts is written as `\uXXXX`.
+
+    It decodes to the same text, so it is the same on a terminal and in a file.
+    """
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    return _BEYOND_ASCII.sub(_escaped_in_json, encoded.decode()).encode()
+
+
+def _escaped_in_json(found: re.Match[str]) -> str:
+    # What stands before it in its string bears its first mark; a quotation mark does not.
+    alone = found.string[found.start() - 1 : found.start()] == '"'
+    sorted_out = _sorted_out(found[0], alone=alone)
+    return "".join(_code_units(character) if acts else character for character, acts in sorted_out)
+
+
+def _code_units(character: str) -> str:
+    r"""A character as JSON escapes it (RFC 8259, section 7): beyond U+FFFF as a pair."""
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 def whole(text: str, limit: int) -> bool:
@@ -79,6 +97,17 @@ def to_ascii(text: str) -> str:
     if text.isascii():
         return text
     return text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _sorted_out(text: str, *, alone: bool = True) -> Iterator[tuple[str, bool]]:
+    """Each character, and whether it acts, hides or is drawn over others; `alone`: nothing stands before the first."""
+    marks = 0
+    for character in text:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in _MARKS else 0
+        over = marks > _MARKS_IN_A_ROW or (marks and alone)
+        yield character, bool(category in _ACTING or over or _invisible(character))
+        alone = False
 
 
 def _invisible(character: str) -> bool:
