@@ -3,6 +3,25 @@
 
 say() { printf '%s\n' "$*" >&2; }
 
+# A list as PATH is, without its relative and empty parts: they name whatever folder this was started in, and
+# whoever owns that would run as the caller.
+absolute_parts() {
+  kept= rest=$1:
+  while [ -n "$rest" ]; do
+    case $rest in /*) kept=$kept${kept:+:}${rest%%:*} ;; esac
+    rest=${rest#*:}
+  done
+  printf '%s' "$kept"
+}
+
+PATH=$(absolute_parts "$PATH")
+export PATH="${PATH:-/usr/sbin:/usr/bin:/sbin:/bin}"
+[ -z "${PYTHONPATH-}" ] || export PYTHONPATH="$(absolute_parts "$PYTHONPATH")"
+case ${PYTHONHOME-} in /*) ;; *) unset PYTHONHOME ;; esac
+# A program that is named by a path is meant from here.
+python=${PYTHON:-python3}
+case $python in /*) ;; */*) python=$PWD/$python ;; esac
+
 # Debian packages: installed when root, named in one line otherwise.
 want_packages() {
   missing=
@@ -28,34 +47,38 @@ want_packages() {
 
 # What making the environment takes and is not here.
 venv_packages() {
-  python=${PYTHON:-python3}
   command -v "$python" >/dev/null 2>&1 || { echo python3 python3-venv; return 0; }
-  "$python" -c 'import ensurepip' 2>/dev/null || echo python3-venv
+  "$python" -I -c 'import ensurepip' 2>/dev/null || echo python3-venv
 }
 
+# Python is isolated (-I) throughout: no folder and no variable of the caller's adds to what it imports.
 make_venv() {
-  python=${PYTHON:-python3}
+  # pip starts Pythons of its own, which are not: they find an empty environment, in a folder of ours.
+  ( cd "$project"; unset PYTHONPATH PYTHONHOME PYTHONSTARTUP; _make_venv )
+}
+
+_make_venv() {
   command -v "$python" >/dev/null 2>&1 || want_packages python3
-  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+  "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     say "$("$python" -V) is too old: 3.11 or newer is needed (Debian 12 has it)"
     exit 2
   }
   venv=$project/.venv
-  stamp=$("$python" -c 'import sys; print(sys.version, sys.base_prefix)' | cat - "$project/pyproject.toml" | sha256sum)$extra
+  stamp=$("$python" -I -c 'import sys; print(sys.version, sys.base_prefix)' | cat - "$project/pyproject.toml" | sha256sum)$extra
   # Already prepared, also with more than is asked for.
   case "$(cat "$venv/stamp" 2>/dev/null)" in "$stamp" | "${stamp}[dev]") return 0 ;; esac
-  "$python" -c 'import ensurepip' 2>/dev/null || want_packages python3-venv
+  "$python" -I -c 'import ensurepip' 2>/dev/null || want_packages python3-venv
   exec 9>"$project/.venv.lock"
   flock 9
   case "$(cat "$venv/stamp" 2>/dev/null)" in "$stamp" | "${stamp}[dev]") exec 9>&-; return 0 ;; esac
   say "preparing $venv (once)"
   [ ! -e "$venv/stamp" ] || [ "$(cut -c1-64 "$venv/stamp")" = "${stamp%% *}" ] || rm -rf "$venv"
-  "$python" -m venv "$venv" >&2
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$project$extra" >&2 || {
+  "$python" -I -m venv "$venv" >&2
+  "$venv/bin/python" -I -m pip install --quiet --disable-pip-version-check --editable "$project$extra" >&2 || {
     say "pip could not install what $project/pyproject.toml names (no network?)"
     exit 2
   }
-  PYTHONDONTWRITEBYTECODE='' "$venv/bin/python" -m compileall -q "$project/vdscheck" "$project/checks" >&2 || true
+  "$venv/bin/python" -I -m compileall -q "$project/vdscheck" "$project/checks" >&2 || true
   printf '%s' "$stamp" >"$venv/stamp"
   exec 9>&-
 }

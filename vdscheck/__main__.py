@@ -1,9 +1,31 @@
 """The program: signal handlers first, everything else after them."""
 
-# Ctrl-C must give a valid report from the first moment on, so nothing else is imported before the
-# handlers stand.
 import os
-import signal
+import sys
+
+
+def _leave_current_folder() -> None:
+    """Import nothing from the folder that the program is started in: its owner's code would run as the caller.
+
+    `python -m` puts that folder first, and a relative or empty part of PYTHONPATH (a colon too many) names it.
+    """
+    try:
+        if __name__ == "__main__" and not sys.flags.safe_path and sys.path[:1] == [os.getcwd()]:
+            del sys.path[0]
+        variable = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
+        parts = variable.split(os.pathsep) if variable else []
+        kept = {os.path.abspath(part) for part in parts if os.path.isabs(part)}
+        left = {os.path.abspath(part) for part in parts} - kept
+        sys.path[:] = [folder for folder in sys.path if folder not in left]
+    except FileNotFoundError:  # the current folder is gone, and nothing can be imported from it
+        return
+
+
+_leave_current_folder()
+
+# Ctrl-C must give a valid report from the first moment on, so nothing else is imported before the
+# handlers stand. The two above are part of the interpreter's own start.
+import signal  # noqa: E402 - only now is it sure to be the standard library's
 
 _received: list[int] = []
 _received_at_s: list[float] = []
