@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, NoReturn, cast
 
 from vdscheck.codec import CodecError, decode, encode
-from vdscheck.guard import how_it_ended
+from vdscheck.guard import how_it_ended, silence
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
 from vdscheck.plugin import Probe
 from vdscheck.target import Target
@@ -155,7 +155,7 @@ def _become_child(pipe: int, parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    _silence(pipe)
+    silence(pipe)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
@@ -167,17 +167,6 @@ def _become_child(pipe: int, parent: int) -> None:
     wanted = in_use + MEMORY_LIMIT_BYTES
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _silence(*kept: int) -> None:
-    """Leave nothing open but /dev/null on 0, 1, 2 and the descriptors that are kept."""
-    null = os.open("/dev/null", os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
-    low = 3
-    for descriptor in (*sorted(kept), 1 << 20):
-        os.closerange(low, descriptor)
-        low = descriptor + 1
 
 
 @cache
@@ -433,7 +422,7 @@ def _parent(
         os.setsid()
         # What is there already is not collected in the children either: a look at it all would copy it.
         gc.freeze()
-        _silence(up, control)
+        silence(up, control)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from vdscheck import __version__
+from vdscheck import __version__, guard
 from vdscheck.options import (
     ConfigFile,
     Context,
@@ -481,6 +481,7 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
     """Run one command and return its exit code. `received` holds the signals that have come so far."""
     global _received  # noqa: PLW0603 - typer's commands take nothing but their options
     _received = received
+    guard.listen(received)
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_PROGRAM):
         words.insert(0, "run")
@@ -490,6 +491,8 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
             result: Any = app(words, prog_name="vdscheck", standalone_mode=False)
     except SystemExit as end:  # how the shell completion ends
         return end.code if isinstance(end.code, int) else 0
+    except guard.StoppedError:
+        return 128 + received[0]
     except _REFUSALS as error:
         return _refused(_one_line(error), 2)
     except Exception as error:  # noqa: BLE001 - sorted below; what is left is a bug of ours

@@ -1,0 +1,93 @@
+"""A file system that never answers, as that of a server that is gone, in a mount namespace of its own.
+
+It is FUSE (Linux Documentation/filesystems/fuse.rst) with a server that reads every request and answers
+none, so that whoever waits for one is in state D and cannot even be killed, as with NFS. Only to go there
+is answered: a current folder was one before its server died. Nothing outside of the namespace sees it,
+and it goes with the program that is run on it.
+"""
+
+import ctypes
+import errno
+import os
+import select
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.program import environment
+
+PROJECT = Path(__file__).resolve().parents[1]
+INIT = 26
+ACCESS = 34
+_MS_NOSUID_NODEV = 2 | 4
+
+needs_fuse = pytest.mark.skipif(
+    os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="needs root and /dev/fuse"
+)
+
+
+def popen(folder: Path | str, argv: Sequence[str], **more: Any) -> "subprocess.Popen[str]":
+    """Start a program that finds a file system at the folder which never answers; `cwd` may be it, or below it.
+
+    Signals are for the program: it is the process itself, and what serves is its child.
+    """
+    env = environment() | more.pop("env", {})
+    cwd = str(more.pop("cwd", "/"))
+    options: dict[str, Any] = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": "/"} | more
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), env.get("PYTHONPATH")]))
+    unshared = ["unshare", "-m", "--propagation", "private", sys.executable, "-m", "tests.dead_mount"]
+    return subprocess.Popen([*unshared, str(folder), cwd, *argv], env=env, **options)
+
+
+def _serve(device: int) -> None:
+    """Answer what must be, and hold all else until whoever asks for it has gone."""
+    while True:
+        try:
+            request = os.read(device, 1 << 20)
+        except OSError:
+            return
+        _length, opcode, unique = struct.unpack_from("=IIQ", request)
+        if opcode == INIT:
+            major, minor = struct.unpack_from("=II", request, 40)
+            body = struct.pack("=IIIIHHII36x", major, min(minor, 31), 0, 0, 12, 9, 1 << 16, 1)
+            os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
+        elif opcode == ACCESS:
+            os.write(device, struct.pack("=IiQ", 16, -errno.ENOSYS, unique))
+
+
+def _main(folder: str, cwd: str, *argv: str) -> None:
+    """Mount it there, and become the program."""
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"dead", folder.encode(), b"fuse.dead", _MS_NOSUID_NODEV, options.encode()):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), folder)
+    program = os.getpid()
+    if os.fork() == 0:
+        ended = os.pidfd_open(program)
+        for standard in (0, 1, 2):
+            os.close(standard)
+        threading.Thread(target=_serve, args=(device,), daemon=True).start()
+        # What is left behind of the program is let go a moment after it.
+        _wait(ended)
+        os._exit(0)
+    os.close(device)
+    os.chdir(cwd)
+    os.execvp(argv[0], argv)
+
+
+def _wait(pidfd: int) -> None:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
