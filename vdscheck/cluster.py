@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
 from vdscheck.guard import deadline
+from vdscheck.kubeconfig import ClusterError, contexts
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
-from vdscheck.target import Host, TargetKind, absolute, safe_text, without_secrets
+from vdscheck.target import Host, TargetKind, safe_text, without_secrets
 
 PAGE_ITEMS = 500
 """Kubernetes' own clients ask for pages of this size (client-go, tools/pager)."""
 PAGE_LIMIT_BYTES = 256 << 20
 """No page is larger: an object may have 1.5 MB (etcd), and a page of large ones is rare."""
-KUBECONFIG_LIMIT_BYTES = 16 << 20
 LOGIN_LIMIT_S = 20.0
 """How long a program of the kubeconfig may take to log in."""
 CONNECT_LIMIT_S = 5.0
@@ -33,10 +33,6 @@ _GZIP = 16 + zlib.MAX_WBITS
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _REFUSED, _GONE, _BUSY = (401, 403), 410, 429
 _SERVER_ERROR = 500
-
-
-class ClusterError(Exception):
-    """A kubeconfig that leads nowhere: one line, without secrets. Nothing was measured then."""
 
 
 class ForbiddenError(UnavailableError):
@@ -82,15 +78,15 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
         how = "" if named else ": name one with --kubeconfig or KUBECONFIG"
         message = f"no kubeconfig at {safe_text(' or '.join(files))}{how}"
         raise ClusterError(message)
-    contexts, current = _contexts(there)
+    known, current = contexts(there)
     wanted = context if context is not None else current
     if not wanted:
-        message = f"{safe_text(there[0])} has no current-context: name one of {_some(contexts)} with --context"
+        message = f"{safe_text(there[0])} has no current-context: name one of {_some(known)} with --context"
         raise ClusterError(message)
-    if wanted not in contexts:
-        message = f"{safe_text(there[0])} has no context {safe_text(wanted)}; it has {_some(contexts)}"
+    if wanted not in known:
+        message = f"{safe_text(there[0])} has no context {safe_text(wanted)}; it has {_some(known)}"
         raise ClusterError(message)
-    return Login(tuple(there), wanted, safe_text(wanted), contexts[wanted] or "default")
+    return Login(tuple(there), wanted, safe_text(wanted), known[wanted] or "default")
 
 
 def _in_a_pod() -> bool:
@@ -105,50 +101,6 @@ def _namespace_of_the_pod() -> str:
 
 def _some(names: dict[str, str]) -> str:
     return safe_text(", ".join(sorted(names)[:8])) or "none"
-
-
-def _contexts(files: list[str]) -> tuple[dict[str, str], str]:
-    """Each context with its namespace, and the current one; the first file that says something counts."""
-    contexts: dict[str, str] = {}
-    current = ""
-    for file in files:
-        table = _kubeconfig(file)
-        current = current or str(table.get("current-context") or "")
-        for each in table.get("contexts") or ():
-            name = each.get("name") if isinstance(each, dict) else None
-            if not isinstance(name, str):
-                message = f"{safe_text(file)}: contexts: each needs a name"
-                raise ClusterError(message)
-            inner = each.get("context")
-            namespace = inner.get("namespace") if isinstance(inner, dict) else ""
-            contexts.setdefault(name, str(namespace or ""))
-    return contexts, current
-
-
-def _kubeconfig(file: str) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = Host().read_bytes(absolute(file), limit_bytes=KUBECONFIG_LIMIT_BYTES)
-        found = yaml.load(content, Loader=yaml_loader())  # noqa: S506 - a safe loader
-    except UnavailableError as error:
-        raise ClusterError(safe_text(error.absent.detail)) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f":{mark.line + 1}" if mark else ""
-        message = f"{safe_text(file)}{at}: not a kubeconfig: not YAML"  # the text around it may be a secret
-        raise ClusterError(message) from error
-    if not isinstance(found, dict) or not isinstance(found.get("contexts") or [], list):
-        message = f"{safe_text(file)}: not a kubeconfig"
-        raise ClusterError(message)
-    return found
-
-
-def yaml_loader() -> Any:  # noqa: ANN401 - a class of PyYAML
-    """The safe loader, in C where that is there."""
-    import yaml
-
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass

@@ -11,8 +11,9 @@ from typing import Any
 from vdscheck import __version__, measure, report, ruleset
 from vdscheck.catalogue import load
 from vdscheck.children import now
-from vdscheck.cluster import Cluster, ClusterError, Login, login
+from vdscheck.cluster import Cluster, Login, login
 from vdscheck.commands import Asked, Settings, UsageError, deliver, from_standard_input, report_of, settle
+from vdscheck.kubeconfig import ClusterError
 from vdscheck.model import Report, Run, Taken, frozen
 from vdscheck.render.formats import prepare
 from vdscheck.render.progress import progress

@@ -1,13 +1,15 @@
 """Measurements and reports to bytes and back, and their JSON Schema; msgspec is hidden here."""
 
+import codecs
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
 
-from vdscheck.model import SCHEMA_VERSION, Absent, Report, RulesetNote, Run, Taken, TargetNote, frozen
+from vdscheck.model import MOST, SCHEMA_VERSION, Absent, Report, RulesetNote, Run, Taken, TargetNote, frozen
 from vdscheck.target import safe_text
 
 T = TypeVar("T")
@@ -29,9 +31,16 @@ class SavedReport:
     warnings: tuple[str, ...] = ()
 
 
-@frozen
-class _Version:
-    schema_version: int
+SHOWN_LIMIT = 200
+"""Characters of a report that a refusal of it repeats."""
+MEASUREMENTS_LIMIT = 10_000
+"""A run takes some sixty, and one more for each disk, Redis or path that was named."""
+DEPTH_LIMIT = 100
+"""A report nests some ten deep."""
+KEY_LIMIT = 4096
+"""Characters of a measurement's name: that of a probe, and a path as its subject."""
+LEAST_WHOLE, MOST_WHOLE = -(1 << 63), (1 << 64) - 1
+"""What other readers of JSON take for a whole number, and what can be written again."""
 
 
 def encode(value: object) -> bytes:
@@ -83,31 +92,86 @@ def decode_report(data: bytes, types: Mapping[str, Any]) -> SavedReport:
     Raises CodecError for anything that is not a report of this schema version. A measurement of a
     probe that is not installed stays as it is.
     """
-    version = decode(data, _Version).schema_version
+    tree = decode(data.removeprefix(codecs.BOM_UTF8), dict[str, Any])
+    _refuse_absurd(tree, "", 0)
+    _refuse_another_version(tree.get("schema_version"))
+    saved = convert(tree, SavedReport)
+    _refuse_no_day(saved.run.started_at)
+    if len(saved.measurements) > MEASUREMENTS_LIMIT:
+        message = f"{len(saved.measurements):,} measurements, more than {MEASUREMENTS_LIMIT:,}"
+        raise CodecError(message)
+    measurements = {key: _typed(key, taken, types) for key, taken in saved.measurements.items()}
+    return replace(saved, measurements=measurements)
+
+
+def _refuse_another_version(version: object) -> None:
+    if type(version) is not int:
+        message = "schema_version is not a whole number, or is not there"
+        raise CodecError(message)
     if version != SCHEMA_VERSION:
         message = f"schema version {version}, but this version of vdscheck reads {SCHEMA_VERSION}"
         raise CodecError(message)
-    saved = decode(data, SavedReport)
-    try:
-        dt.date.fromisoformat(saved.run.started_at[:10])
-    except ValueError as error:
-        message = "run.started_at is not a time: it decides which waivers count"
-        raise CodecError(message) from error
-    measurements = {key: _typed(key, taken, types) for key, taken in saved.measurements.items()}
-    return replace(saved, measurements=measurements)
+
+
+def _refuse_no_day(started_at: str) -> None:
+    day = started_at[:10]
+    with suppress(ValueError):
+        if dt.date.fromisoformat(day).isoformat() == day:
+            return
+    message = "run.started_at is not a time: it decides which waivers count"
+    raise CodecError(message)
+
+
+def _refuse_absurd(value: dict[str, Any] | list[Any], where: str, depth: int) -> None:
+    """Refuse numbers that cannot be calculated with, or be written again as JSON, and names and depths without end."""
+    if depth > DEPTH_LIMIT:
+        message = f"{_shown(where)} is nested more than {DEPTH_LIMIT} deep"
+        raise CodecError(message)
+    for place, each in _parts(value, where):
+        if isinstance(each, dict | list):
+            _refuse_absurd(each, place, depth + 1)
+        elif isinstance(each, int) and not LEAST_WHOLE <= each <= MOST_WHOLE:
+            message = f"{_shown(place)} is a number beyond 64 bits"
+            raise CodecError(message)
+        elif isinstance(each, float) and not -MOST <= each <= MOST:
+            message = f"{_shown(place)} is {each:g}: no quantity of a computer is that large"
+            raise CodecError(message)
+
+
+def _parts(value: dict[str, Any] | list[Any], where: str) -> Iterator[tuple[str, Any]]:
+    """What a map or a list holds, but texts and what is nothing, each with its place."""
+    if isinstance(value, list):
+        yield from ((f"{where}[{number}]", each) for number, each in enumerate(value) if _counts(each))
+        return
+    for key, each in value.items():
+        place = f"{where}.{key}" if where else key
+        if len(key) > KEY_LIMIT:
+            message = f"{_shown(place)} is a name of {len(key):,} characters"
+            raise CodecError(message)
+        if _counts(each):
+            yield place, each
+
+
+def _counts(value: object) -> bool:
+    return value is not None and type(value) is not str and type(value) is not bool
+
+
+def _shown(said: object) -> str:
+    text = said if isinstance(said, str) else str(said)
+    return text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]}..."
 
 
 def _typed(key: str, taken: Taken, types: Mapping[str, Any]) -> Taken:
     kind = types.get(key.partition("[")[0])
     if (taken.value is None) is (taken.absent is None):
-        message = f"measurements.{key} has neither or both of value and absent"
+        message = f"measurements.{_shown(key)} has neither or both of value and absent"
         raise CodecError(message)
     if kind is None or taken.absent is not None:
         return taken
     try:
         value = convert(taken.value, kind)
     except CodecError as error:
-        message = f"measurements.{key}.value: {error}"
+        message = f"measurements.{_shown(key)}.value: {error}"
         raise CodecError(message) from error
     return Taken(taken.taken_at, taken.duration_s, taken.method, value, None)
 

@@ -13,6 +13,10 @@ from vdscheck.ruleset import OFFER, nearest
 from vdscheck.target import Host, absolute, safe_text
 
 FAIL_ON = ("warn", "fail", "unknown")
+WORDS_LIMIT = 1000
+"""Of one key: each pattern and each waiver is held against every finding."""
+WORD_LIMIT = 4096
+"""Characters: the longest path that Linux takes."""
 
 
 class ConfigError(Exception):
@@ -135,6 +139,9 @@ def _words(value: object) -> list[str]:
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         message = f"a text or a list of texts is wanted, not {_kind(value)}"
         raise ValueError(message)
+    if len(words) > WORDS_LIMIT or any(len(word) > WORD_LIMIT for word in words):
+        message = f"at most {WORDS_LIMIT:,} texts of {WORD_LIMIT:,} characters"
+        raise ValueError(message)
     return words
 
 
@@ -208,6 +215,9 @@ def _offer(value: object) -> dict[str, Any]:
 def _waivers(value: object) -> list[dict[str, str]]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         message = "waivers are written as [[waivers]] tables"
+        raise ValueError(message)
+    if len(value) > WORDS_LIMIT:
+        message = f"at most {WORDS_LIMIT:,} waivers"
         raise ValueError(message)
     return [_waiver(each) for each in value]
 

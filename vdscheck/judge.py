@@ -61,8 +61,9 @@ def judge(catalogue: Catalogue, ruleset: Ruleset, measurements: Measurements, to
     """Findings and score. `today` (YYYY-MM-DD) decides which waivers still count."""
     findings: list[Finding] = []
     proposals: list[Proposal] = []
+    held = _Held(measurements)
     for entry in ruleset.selected:
-        for subject, judgement in _judgements(entry, catalogue, ruleset, measurements):
+        for subject, judgement in _judgements(entry, catalogue, ruleset, held):
             if ruleset.includes(entry.check.id, subject):
                 finding = _finding(entry, subject, judgement, ruleset, today)
                 findings.append(finding)
@@ -84,18 +85,34 @@ def _selection_warnings(ruleset: Ruleset, findings: Iterable[Finding]) -> tuple[
 # One check
 
 
+class _Held:
+    """Measurements, and those of each probe by subject: looked for once, however many subjects there are."""
+
+    def __init__(self, measurements: Measurements) -> None:
+        self.measurements = measurements
+        self._by_probe: dict[str, dict[str, Any]] = {}
+        for key, taken in measurements.items():
+            probe_id, bracket, subject = key.partition("[")
+            if bracket and key.endswith("]"):
+                self._by_probe.setdefault(probe_id, {})[subject.removesuffix("]")] = taken.outcome
+
+    def by_subject(self, probe_id: str) -> Mapping[str, Any]:
+        """What a probe measured, or why not, by subject."""
+        return self._by_probe.get(probe_id, {})
+
+
 def _judgements(
-    entry: CheckEntry, catalogue: Catalogue, ruleset: Ruleset, measurements: Measurements
+    entry: CheckEntry, catalogue: Catalogue, ruleset: Ruleset, held: _Held
 ) -> list[tuple[str | None, Judgement]]:
     conflict = _conflict(entry, ruleset)
     if conflict:
         return [(None, conflict)]
     found: list[tuple[str | None, Judgement]] = []
-    for subject in _subjects(entry, catalogue, measurements):
+    for subject in _subjects(entry, catalogue, held):
         arguments: dict[str, Any] = {}
         absent: Absent | None = None
         for need in entry.needs:
-            value = _argument(need, entry, subject, catalogue, ruleset, measurements)
+            value = _argument(need, entry, subject, catalogue, ruleset, held)
             if isinstance(value, Absent) and not need.bears_absence:
                 absent = _weightier(absent, value)
             arguments[need.name] = value
@@ -120,24 +137,15 @@ def _conflict(entry: CheckEntry, ruleset: Ruleset) -> Judgement | None:
     return None
 
 
-def _subjects(entry: CheckEntry, catalogue: Catalogue, measurements: Measurements) -> list[str | None]:
+def _subjects(entry: CheckEntry, catalogue: Catalogue, held: _Held) -> list[str | None]:
     """The subjects that a check is asked about: those of the measurements that it takes one by one."""
     names: dict[str, None] = {}
     one_by_one = False
     for need in entry.needs:
         if need.kind == "measurement" and catalogue.by_type[need.type].subject is not None:
             one_by_one = True
-            names.update(dict.fromkeys(_by_subject(catalogue.by_type[need.type].probe.id, measurements)))
+            names.update(dict.fromkeys(held.by_subject(catalogue.by_type[need.type].probe.id)))
     return list(names) if one_by_one and names else [None]
-
-
-def _by_subject(probe_id: str, measurements: Measurements) -> dict[str, Any]:
-    start = f"{probe_id}["
-    return {
-        key.removeprefix(start).removesuffix("]"): taken.outcome
-        for key, taken in measurements.items()
-        if key.startswith(start) and key.endswith("]")
-    }
 
 
 def _argument(
@@ -146,7 +154,7 @@ def _argument(
     subject: str | None,
     catalogue: Catalogue,
     ruleset: Ruleset,
-    measurements: Measurements,
+    held: _Held,
 ) -> Any:  # noqa: ANN401
     if need.kind == "limits":
         return Limits({check: dict(named) for check, named in ruleset.limits.items()})
@@ -155,10 +163,10 @@ def _argument(
         return not_applicable("no chosen profile sets this limit") if limit is None else limit
     probe = catalogue.by_type[need.type]
     if need.kind == "every-subject":
-        found = _by_subject(probe.probe.id, measurements)
+        found = dict(held.by_subject(probe.probe.id))
         return found if need.bears_absence else {k: v for k, v in found.items() if not isinstance(v, Absent)}
     key = probe.probe.id if probe.subject is None or subject is None else f"{probe.probe.id}[{subject}]"
-    taken = measurements.get(key)
+    taken = held.measurements.get(key)
     if taken is None:
         return unmeasured(Reason.NOT_RUN, f"{key} was not measured in this run")
     value = taken.outcome

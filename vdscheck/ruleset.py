@@ -208,6 +208,7 @@ def build(
     `overrides` is what the configuration and the command line change, in a form that the report
     keeps: `limits`, `severity`, `offer`, `waivers`, `only`, `skip`. Raises RulesetError.
     """
+    profiles = list(dict.fromkeys(profiles))  # to say one twice says nothing more
     chosen = [read_profile(name, catalogue) for name in profiles]
     for profile in chosen:
         _refuse_a_stranger(profile, catalogue, target)

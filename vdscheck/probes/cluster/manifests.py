@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 import msgspec
 import yaml
 
-from vdscheck.cluster import yaml_loader
 from vdscheck.measurements.cluster import Manifests, PodTemplate, Workload
 from vdscheck.model import UnavailableError
+from vdscheck.plain_yaml import DEPTH_LIMIT, YamlError, documents
 from vdscheck.plugin import Host, SubjectError
 from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
 from vdscheck.probes.cluster.templates import NAME_LIMIT, template
@@ -17,15 +17,10 @@ from vdscheck.probes.cluster.workloads import replicas, template_of
 from vdscheck.target import absolute, safe_text
 
 FILE_LIMIT_BYTES = 16 << 20
-NODES_LIMIT = 500_000
-"""Of all values in a file, each alias counted as what it stands for."""
-DEPTH_LIMIT = 100
 KINDS = ("Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob")
 OTHERS_SHOWN = 50
 STANDARD_INPUT = "-"
 _HELM = "it looks like a template of Helm: give the rendered one (helm template CHART | vdscheck cluster -f -)"
-
-_Loader = yaml_loader()
 
 
 def read(files: Sequence[str], namespace: str, standard_input: Callable[[], bytes]) -> Manifests:
@@ -35,8 +30,8 @@ def read(files: Sequence[str], namespace: str, standard_input: Callable[[], byte
     """
     workloads: list[Workload] = []
     others: dict[str, int] = {}
-    for file in files:
-        shown = "standard input" if file == STANDARD_INPUT else safe_text(file)
+    names = ["standard input" if file == STANDARD_INPUT else safe_text(file) for file in files]
+    for file, shown in zip(files, names, strict=True):
         text = _content(file, shown, standard_input)
         for value, node in _objects(text, shown):
             kind = value["kind"]
@@ -45,7 +40,7 @@ def read(files: Sequence[str], namespace: str, standard_input: Callable[[], byte
             elif kind in others or len(others) < OTHERS_SHOWN:
                 others[kind] = others.get(kind, 0) + 1
     if not workloads and not others:
-        message = f"{safe_text(' '.join(files))}: no Kubernetes object in it"
+        message = f"{', '.join(names)}: no Kubernetes object in it"
         raise SubjectError(message)
     return Manifests(files=tuple(map(safe_text, files)), workloads=tuple(workloads), others=others)
 
@@ -74,80 +69,39 @@ def _refuse(where: str, why: str) -> NoReturn:
 def _objects(text: str, shown: str) -> Iterator[tuple[dict[str, Any], Any]]:
     """Each object of all documents and lists, with its YAML node."""
     try:
-        loader = _Loader(text)
-        builder = _Builder(loader)
-        while loader.check_node():
-            node = loader.get_node()
-            value = builder.built(node, 0)
-            yield from _unlisted(value, node, shown)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        why = _HELM if "{{" in text else f"not YAML: {safe_text(str(error.problem or error))[:200]}"
-        _refuse(f"{shown}{line}", why)
-    except (yaml.YAMLError, ValueError) as error:
-        why = _HELM if "{{" in text else f"not YAML: {safe_text(str(error)).splitlines()[0][:200]}"
-        _refuse(shown, why)
-    except RecursionError:
-        _refuse(shown, "nested too deeply for a manifest")
+        for value, node in documents(text):
+            if value is not None:
+                yield from _unlisted(value, node, shown, 0)
+    except YamlError as error:
+        line = "" if error.line is None else f":{error.line}"
+        _refuse(f"{shown}{line}", _HELM if "{{" in text else safe_text(str(error)))
 
 
-def _unlisted(value: Any, node: Any, shown: str) -> Iterator[tuple[dict[str, Any], Any]]:  # noqa: ANN401
-    if value is None:
-        return
+def _unlisted(value: Any, node: Any, shown: str, depth: int) -> Iterator[tuple[dict[str, Any], Any]]:  # noqa: ANN401
     where = f"{shown}:{node.start_mark.line + 1}"
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str) or "apiVersion" not in value:
         _refuse(where, "not a Kubernetes object: it has no apiVersion and kind")
-    if value["kind"] == "List" or isinstance(value.get("items"), list):
-        inner = _child(node, "items")
-        for each, its_node in zip(value.get("items") or (), inner.value if inner is not None else (), strict=False):
-            yield from _unlisted(each, its_node, shown)
+    items = value.get("items")
+    if value["kind"] != "List" and not isinstance(items, list):
+        yield value, node
         return
-    yield value, node
-
-
-class _Builder:
-    """Plain values of YAML nodes, within a budget: an alias costs what it stands for."""
-
-    def __init__(self, loader: Any) -> None:  # noqa: ANN401 - PyYAML's
-        self._loader = loader
-        self._left = NODES_LIMIT
-
-    def built(self, node: Any, depth: int) -> Any:  # noqa: ANN401
-        self._left -= 1
-        line = node.start_mark.line + 1
-        if self._left < 0:
-            message = f"line {line}: its aliases stand for more than {NODES_LIMIT:,} values"
-            raise ValueError(message)
-        if depth > DEPTH_LIMIT:
-            message = f"line {line}: nested more than {DEPTH_LIMIT} deep"
-            raise ValueError(message)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.built(each, depth + 1) for each in node.value]
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, depth)
-        return self._loader.construct_object(node)
-
-    def _mapping(self, node: Any, depth: int) -> dict[str, Any]:  # noqa: ANN401
-        found: dict[str, Any] = {}
-        merged: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key is no text", key_node.start_mark)
-            value = self.built(value_node, depth + 1)
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                for each in value if isinstance(value, list) else [value]:
-                    merged = {**(each if isinstance(each, dict) else {}), **merged}
-            else:
-                found[str(key_node.value)] = value
-        return {**merged, **found}
+    if not isinstance(items, list | None):
+        _refuse(where, "the items of a List must be a list of objects")
+    if depth > DEPTH_LIMIT:
+        _refuse(where, f"nested more than {DEPTH_LIMIT} deep")
+    nodes = getattr(_child(node, "items"), "value", ())
+    if len(nodes) != len(items or ()):  # a merge brought them in: they have no node of their own here
+        nodes = [node] * len(items or ())
+    for each, its_node in zip(items or (), nodes, strict=True):
+        yield from _unlisted(each, its_node, shown, depth + 1)
 
 
 def _child(node: Any, *names: str) -> Any:  # noqa: ANN401
-    """The node at a path of keys, or None."""
+    """The node at a path of keys, or None. Of a key that is there twice the last counts."""
     for name in names:
         if not isinstance(node, yaml.MappingNode):
             return None
-        node = next((value for key, value in node.value if getattr(key, "value", None) == name), None)
+        node = next((value for key, value in reversed(node.value) if getattr(key, "value", None) == name), None)
     return node
 
 

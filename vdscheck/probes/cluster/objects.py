@@ -3,9 +3,12 @@
 Fields are those of the API reference (https://kubernetes.io/docs/reference/kubernetes-api/).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+Replicas = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""An int32 that the API server does not take where it is negative."""
 
 
 class _Object(msgspec.Struct, rename="camel", gc=False):
@@ -155,7 +158,7 @@ class JobTemplate(_Object):
 
 
 class ControllerSpec(_Object):
-    replicas: int | None = None
+    replicas: Replicas | None = None
     template: Template | None = None
     job_template: JobTemplate | None = None
     suspend: bool | None = None

@@ -53,10 +53,10 @@ def resources(written: dict[str, str | int | float] | None) -> Resources:
 
 
 def added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
-    """Both together."""
+    """Both together; what is more than an amount can be is the largest amount."""
     total = dict(first)
     for name, value in second.items():
-        total[name] = total.get(name, 0) + value
+        total[name] = min(_MOST, total.get(name, 0) + value)
     return total
 
 

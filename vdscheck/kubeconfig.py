@@ -1,0 +1,94 @@
+"""Kubeconfigs: read and checked before anything is asked; of what stands in them only names are repeated."""
+
+from typing import Any, NoReturn
+
+from vdscheck.model import UnavailableError
+from vdscheck.target import Host, absolute, safe_text
+
+SIZE_LIMIT_BYTES = 16 << 20
+_TEXTS = {
+    "clusters": ("server", "tls-server-name", "certificate-authority", "certificate-authority-data", "proxy-url"),
+    "users": (
+        "token",
+        "tokenFile",
+        "username",
+        "password",
+        "client-certificate",
+        "client-certificate-data",
+        "client-key",
+        "client-key-data",
+    ),
+    "contexts": ("cluster", "user", "namespace"),
+}
+"""The fields of each list that are texts: kubectl reads no file in which one of them is something else."""
+
+
+class ClusterError(Exception):
+    """A kubeconfig that leads nowhere: one line, without secrets. Nothing was measured then."""
+
+
+def contexts(files: list[str]) -> tuple[dict[str, str], str]:
+    """Each context with its namespace, and the current one; the first file that says something counts.
+
+    Raises ClusterError.
+    """
+    found: dict[str, str] = {}
+    current = ""
+    for file in files:
+        table = _read(file)
+        current = current or _text(table, "current-context", safe_text(file))
+        lists = {kind: _listed(table, kind, safe_text(file)) for kind in _TEXTS}
+        for name, inner in lists["contexts"]:
+            found.setdefault(name, inner.get("namespace") or "")
+    return found, current
+
+
+def _read(file: str) -> dict[str, Any]:
+    from vdscheck.plain_yaml import YamlError, documents
+
+    shown = safe_text(file)
+    try:
+        content = Host().read_bytes(absolute(file), limit_bytes=SIZE_LIMIT_BYTES)
+        found = [value for value, _ in documents(content.decode("utf-8-sig")) if value is not None]
+    except UnavailableError as error:
+        raise ClusterError(safe_text(error.absent.detail)) from error
+    except UnicodeDecodeError as error:
+        _refuse(f"{shown}: not a kubeconfig: not UTF-8 (byte {error.start})")
+    except YamlError as error:
+        at = "" if error.line is None else f":{error.line}"
+        _refuse(f"{shown}{at}: not a kubeconfig: not YAML")  # the text around it may be a secret
+    if len(found) != 1 or not isinstance(found[0], dict):
+        _refuse(f"{shown}: not a kubeconfig: {'one document is wanted' if len(found) > 1 else 'no map in it'}")
+    return found[0]
+
+
+def _listed(table: dict[str, Any], kind: str, shown: str) -> list[tuple[str, dict[str, Any]]]:
+    """The entries of a list with their names."""
+    entries = table.get(kind) or []
+    if not isinstance(entries, list):
+        _refuse(f"{shown}: not a kubeconfig: {kind} is not a list")
+    return [_entry(each, kind, shown) for each in entries]
+
+
+def _entry(each: Any, kind: str, shown: str) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - any value of YAML
+    name = each.get("name") if isinstance(each, dict) else None
+    if not isinstance(name, str):
+        _refuse(f"{shown}: {kind}: each needs a name that is a text")
+    inner = each.get(kind.removesuffix("s")) or {}
+    where = f"{shown}: {kind}: {safe_text(name)[:100]}"
+    if not isinstance(inner, dict):
+        _refuse(f"{where}: {kind.removesuffix('s')} is not a map")
+    for field in _TEXTS[kind]:
+        _text(inner, field, where)
+    return name, inner
+
+
+def _text(table: dict[str, Any], field: str, where: str) -> str:
+    value = table.get(field)
+    if not isinstance(value, str | None):
+        _refuse(f"{where}: {field} is not a text: put it in quotes")
+    return value or ""
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ClusterError(message) from None
