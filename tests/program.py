@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,14 @@ def plugin(folder: Path, source: str, name: str = "acme") -> Path:
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
     (information / "entry_points.txt").write_text(f"[vdscheck.plugins]\n{name} = {name}\n")
     return folder
+
+
+def wait_for(happened: Callable[[], object]) -> None:
+    """Wait for an event, and no longer than a run may take."""
+    give_up_s = time.monotonic() + TIMEOUT_S
+    while not happened():
+        assert time.monotonic() < give_up_s, "it did not happen"
+        time.sleep(0.005)
 
 
 def is_undecided(finding: dict[str, Any]) -> bool:

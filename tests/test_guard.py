@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests import dead_mount
+from vdscheck import __main__ as start
 from vdscheck import guard
 from vdscheck.guard import Countdown, LostChildError, NoAnswerError, StoppedError, in_child, opened_in_child
 from vdscheck.model import Reason, UnavailableError, unmeasured
@@ -292,3 +293,7 @@ def test_with_few_processes_and_descriptors_it_still_answers() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60, preexec_fn=limited
     )
     assert (done.stdout, done.stderr) == ("7\n", "")
+
+
+def test_the_program_waits_for_the_signals_that_its_children_hand_over() -> None:
+    assert guard.ENDING == start.ENDING

@@ -27,6 +27,9 @@ _leave_current_folder()
 # handlers stand. The two above are part of the interpreter's own start.
 import signal  # noqa: E402 - only now is it sure to be the standard library's
 
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+"""Each of them ends a program that does not expect it, and would leave a change unverified."""
+
 _received: list[int] = []
 _received_at_s: list[float] = []
 SAME_INTERRUPTION_S = 1.0
@@ -34,10 +37,14 @@ SAME_INTERRUPTION_S = 1.0
 
 
 def _receive(number: int, _frame: object) -> None:
-    """Note the first signal; a later one ends the program at once."""
+    """Note the first signal; a later one ends the program at once.
+
+    But not SIGHUP: the shell, the terminal and the session manager each send it when a session falls apart,
+    in their own time, and what is given back then is to be given back.
+    """
     now_s = os.times().elapsed
     # Python may run this once more between any two instructions of it: what is asked for first is noted first.
-    if _received_at_s and now_s - _received_at_s[0] > SAME_INTERRUPTION_S:
+    if _received_at_s and now_s - _received_at_s[0] > SAME_INTERRUPTION_S and number != signal.SIGHUP:
         os._exit(128 + number)
     _received_at_s.append(now_s)
     _received.append(number)
@@ -54,7 +61,7 @@ def _open_standard_streams() -> None:
 
 def main() -> None:
     """Run the program and exit with its code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         # Whoever started us with a signal ignored (nohup, a background job of a script) meant it.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _receive)

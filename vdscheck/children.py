@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, NoReturn, cast
 
 from vdscheck.codec import CodecError, decode, encode
-from vdscheck.guard import how_it_ended, silence
+from vdscheck.guard import hand_over, how_it_ended, silence
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
 from vdscheck.plugin import Probe
 from vdscheck.target import Target
@@ -156,8 +156,8 @@ def _become_child(pipe: int, parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     silence(pipe)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    hand_over(signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     gc.enable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -423,8 +423,7 @@ def _parent(
         # What is there already is not collected in the children either: a look at it all would copy it.
         gc.freeze()
         silence(up, control)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        hand_over(signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)

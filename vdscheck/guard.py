@@ -110,6 +110,9 @@ def trial(function: Callable[[], str], seconds: float) -> str:
 
 # Signals
 
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+"""Those that end the program, as in __main__, which imports nothing before it waits for them."""
+
 
 class StoppedError(BaseException):
     """A signal came that ends the program. No `except Exception` on the way to its end takes it for a failure."""
@@ -127,6 +130,12 @@ def listen(received: Sequence[int]) -> None:
 def interrupted() -> bool:
     """Whether a signal has come that ends the program."""
     return bool(_received)
+
+
+def hand_over(handler: signal.Handlers) -> None:
+    """In a child: let the kernel do what it does at a signal that ends the program, or nothing."""
+    for number in ENDING:
+        signal.signal(number, handler)
 
 
 # What may never answer
@@ -250,8 +259,8 @@ def _answer(
     function: Callable[[], Any], channel: int, keeps: Iterable[int], seconds: float, *, passes: bool
 ) -> NoReturn:
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-            signal.signal(number, signal.SIG_DFL)
+        hand_over(signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         # Where the program is killed nobody else ends this process.
         signal.setitimer(signal.ITIMER_REAL, seconds + ENDING_LIMIT_S)
         with suppress(OSError):
