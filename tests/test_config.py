@@ -1,6 +1,7 @@
 """A configuration is followed to the letter or refused in one clear line."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.users import ATTACKER, VICTIM, User, called_as
 from vdscheck import config
 from vdscheck.config import Config, ConfigError
 
@@ -152,7 +154,7 @@ VALUES: Any = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(config._KEYS)), VALUES, max_size=3))
+@given(st.dictionaries(st.sampled_from(sorted(config.KEYS)), VALUES, max_size=3))
 def test_any_value_of_a_known_key_is_checked_or_refused(values: dict[str, Any]) -> None:
     try:
         assert set(config.checked_values(values)) == set(values)
@@ -165,11 +167,11 @@ def test_places_are_looked_in_by_their_order(tmp_path: Path, monkeypatch: pytest
     home = tmp_path / "home"
     (home / ".config/vdscheck").mkdir(parents=True)
     environment = {"HOME": str(home)}
-    assert config.find({}, user_id=1000) in {None, "/etc/vdscheck/config.toml"}
+    assert config.find({}, user_id=1000).file in {None, "/etc/vdscheck/config.toml"}
     (home / ".config/vdscheck/config.toml").touch()
-    assert config.find(environment, user_id=1000) == str(home / ".config/vdscheck/config.toml")
+    assert config.find(environment, user_id=1000).file == str(home / ".config/vdscheck/config.toml")
     (tmp_path / "vdscheck.toml").touch()
-    assert config.find(environment, user_id=1000) == str(tmp_path / "vdscheck.toml")
+    assert config.find(environment, user_id=1000).file == str(tmp_path / "vdscheck.toml")
 
 
 @pytest.fixture
@@ -180,9 +182,7 @@ def trusted() -> Any:
     try:
         yield path
     finally:
-        for file in path.rglob("*"):
-            file.unlink()
-        path.rmdir()
+        shutil.rmtree(path)
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
@@ -215,7 +215,7 @@ def above(user: int, mode: int) -> Any:
         (owned(0, 0, 0o664), None),
         (above(1000, 0o755), "belongs to another user"),
         (above(0, 0o777), "can be written by others"),
-        (above(0, 0o1777), "can be written by others"),
+        (above(0, 0o1777), None),
     ],
 )
 def test_root_reads_only_what_nobody_else_can_have_written(
@@ -227,7 +227,7 @@ def test_root_reads_only_what_nobody_else_can_have_written(
     spoil(file)
     monkeypatch.chdir(trusted)
     if said is None:
-        assert config.find({}, user_id=0) == str(file)
+        assert config.find({}, user_id=0).file == str(file)
     else:
         with pytest.raises(ConfigError, match=said) as error:
             config.find({}, user_id=0)
@@ -245,3 +245,98 @@ def test_a_link_is_trusted_only_where_it_leads_is_root_s_too(
     monkeypatch.chdir(trusted)
     with pytest.raises(ConfigError, match="belongs to another user"):
         config.find({}, user_id=0)
+
+
+# For everybody
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("owner", "mode", "said"),
+    [
+        (VICTIM, 0o755, None),
+        (VICTIM, 0o775, None),
+        (VICTIM, 0o777, "can be written by others (everybody)"),
+        (ATTACKER, 0o755, "belongs to another user (1002)"),
+    ],
+)
+def test_a_user_reads_no_configuration_of_somebody_else(
+    trusted: Path, owner: User, mode: int, said: str | None
+) -> None:
+    (trusted / "hostile").mkdir()
+    file = trusted / "hostile/vdscheck.toml"
+    file.write_text("min-score = 7")
+    for path in (file, file.parent):
+        os.chown(path, owner.uid, owner.gid)
+    file.parent.chmod(mode)
+
+    def found() -> object:
+        os.chdir(file.parent)
+        try:
+            return config.find({}, user_id=os.geteuid()).values
+        except ConfigError as error:
+            return str(error)
+
+    way_out = f"To use it: --config {file}; to run without it: --no-config"
+    refusal = f"refusing {file}: {file.parent} {said}. {way_out}"
+    assert called_as(VICTIM, found) == ({"min-score": 7} if said is None else refusal)
+
+
+@needs_root
+def test_a_home_of_another_user_is_not_the_caller_s_own(trusted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sudo` may keep HOME: what an ordinary user wrote there is not root's word."""
+    monkeypatch.chdir("/")
+    (trusted / ".config/vdscheck").mkdir(parents=True)
+    file = trusted / ".config/vdscheck/config.toml"
+    file.write_text("min-score = 7")
+    environment = {"HOME": str(trusted)}
+    assert config.find(environment, user_id=0).values == {"min-score": 7}
+    os.chown(trusted, 1000, 1000)
+    with pytest.raises(ConfigError, match=f"refusing {file}: {trusted} belongs to another user"):
+        config.find(environment, user_id=0)
+    os.chown(trusted, 0, 0)
+
+
+def test_a_home_that_is_no_path_from_the_root_on_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".config/vdscheck").mkdir(parents=True)
+    (tmp_path / ".config/vdscheck/config.toml").write_text("min-score = 7")
+    monkeypatch.chdir(tmp_path)
+    for home in ("", ".", "./.config/.."):
+        assert config.find({"HOME": home}, user_id=os.geteuid()).values != {"min-score": 7}
+
+
+# What a file that is found in the current folder may not say
+
+AN_EXAMPLE: dict[str, str] = {
+    "disk": '"/srv"',
+    "redis": '["redis://:S3cretPw@10.0.0.1:6379"]',
+    "path": '"home=10.0.0.1"',
+    "context": '"production"',
+    "kubeconfig": '"k.yaml"',
+    "node-reports": '"reports"',
+    "plugin": "{acme = {hosts = 3}}",
+}
+
+
+def test_each_key_that_reaches_out_has_an_example() -> None:
+    assert {name for name, key in config.KEYS.items() if key.bears_on is config.Matter.REACH} == set(AN_EXAMPLE)
+
+
+@pytest.mark.parametrize("key", AN_EXAMPLE)
+def test_what_is_reached_is_not_named_by_a_file_that_is_found_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_text(f"min-score = 7\n{key} = {AN_EXAMPLE[key]}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        config.find({}, user_id=os.geteuid())
+    assert str(refused.value) == (
+        f"configuration {file}:2: {key} says what is connected to, read or run: a file that is found in the current "
+        "folder may not. If you mean it: --config ./vdscheck.toml"
+    )
+    assert key in config.read("./vdscheck.toml").values
+    home = tmp_path / "home/.config/vdscheck/config.toml"
+    home.parent.mkdir(parents=True)
+    file.rename(home)
+    assert key in config.find({"HOME": str(tmp_path / "home")}, user_id=os.geteuid()).values

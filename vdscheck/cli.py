@@ -32,6 +32,7 @@ from vdscheck.options import (
     Names,
     Namespace,
     NoColor,
+    NoConfig,
     NodeReports,
     NoPacketLimit,
     Offline,
@@ -103,6 +104,7 @@ def run(
     only: Only = None,
     skip: Skip = None,
     config: ConfigFile = None,
+    no_config: NoConfig = False,
     format: Format = None,  # noqa: A002
     json: Json = False,
     output: Output = None,
@@ -155,6 +157,7 @@ def run(
         only=only or (),
         skip=skip or (),
         config=config,
+        no_config=no_config,
         format=_format(format, json=json),
         outputs=output or (),
         min_score=min_score,
@@ -185,6 +188,7 @@ def disk(
     duration: Duration = None,
     profile: Profile = None,
     config: ConfigFile = None,
+    no_config: NoConfig = False,
     format: Format = None,  # noqa: A002
     json: Json = False,
     output: Output = None,
@@ -192,7 +196,7 @@ def disk(
     no_color: NoColor = None,
 ) -> int:
     """Measure the disk under a path alone, live: read and fsync latency, IOPS."""
-    options = _Alone(duration, profile, config, format, json, output, fail_on, no_color)
+    options = _Alone(duration, profile, config, no_config, format, json, output, fail_on, no_color)
     return options.watch("disk", disk=paths or ())
 
 
@@ -201,6 +205,7 @@ def jitter(
     duration: Duration = None,
     profile: Profile = None,
     config: ConfigFile = None,
+    no_config: NoConfig = False,
     format: Format = None,  # noqa: A002
     json: Json = False,
     output: Output = None,
@@ -208,7 +213,7 @@ def jitter(
     no_color: NoColor = None,
 ) -> int:
     """Measure the time that others take from the CPUs alone, live: steal and gaps."""
-    return _Alone(duration, profile, config, format, json, output, fail_on, no_color).watch("jitter")
+    return _Alone(duration, profile, config, no_config, format, json, output, fail_on, no_color).watch("jitter")
 
 
 @app.command()
@@ -220,6 +225,7 @@ def redis(
     duration: Duration = None,
     profile: Profile = None,
     config: ConfigFile = None,
+    no_config: NoConfig = False,
     format: Format = None,  # noqa: A002
     json: Json = False,
     output: Output = None,
@@ -227,7 +233,7 @@ def redis(
     no_color: NoColor = None,
 ) -> int:
     """Measure a Redis server alone, live: its latency, and which part of the way makes it."""
-    options = _Alone(duration, profile, config, format, json, output, fail_on, no_color)
+    options = _Alone(duration, profile, config, no_config, format, json, output, fail_on, no_color)
     return options.watch("redis", redis=urls or ())
 
 
@@ -249,6 +255,7 @@ def path(
     no_packet_limit: NoPacketLimit = False,
     profile: Profile = None,
     config: ConfigFile = None,
+    no_config: NoConfig = False,
     format: Format = None,  # noqa: A002
     json: Json = False,
     output: Output = None,
@@ -257,7 +264,7 @@ def path(
 ) -> int:
     """Trace the ways to hosts side by side, live: hops, round trips, and what is lost where."""
     asked = PathOptions(ipv4, ipv6, rounds, interval, tcp, udp, names, samples, no_packet_limit)
-    options = _Alone(asked.duration_s, profile, config, format, json, output, fail_on, no_color)
+    options = _Alone(asked.duration_s, profile, config, no_config, format, json, output, fail_on, no_color)
     return options.watch("path", path=hosts or (), path_how=asked.how(), plain=report)
 
 
@@ -267,6 +274,7 @@ class _Alone(NamedTuple):
     duration: float | None
     profile: list[str] | None
     config: str | None
+    no_config: bool
     format: str | None
     json: bool
     output: list[str] | None
@@ -280,6 +288,7 @@ class _Alone(NamedTuple):
         asked = commands.Asked(
             profile=self.profile or (),
             config=self.config,
+            no_config=self.no_config,
             format=_format(self.format, json=self.json),
             outputs=self.output or (),
             fail_on=_words(self.fail_on),
@@ -306,6 +315,7 @@ def cluster(
     only: Only = None,
     skip: Skip = None,
     config: ConfigFile = None,
+    no_config: NoConfig = False,
     format: Format = None,  # noqa: A002
     json: Json = False,
     output: Output = None,
@@ -334,6 +344,7 @@ def cluster(
         only=only or (),
         skip=skip or (),
         config=config,
+        no_config=no_config,
         format=_format(format, json=json),
         outputs=output or (),
         min_score=min_score,
@@ -355,6 +366,7 @@ def judge(
     only: Only = None,
     skip: Skip = None,
     config: ConfigFile = None,
+    no_config: NoConfig = False,
     format: Format = None,  # noqa: A002
     json: Json = False,
     output: Output = None,
@@ -373,6 +385,7 @@ def judge(
         only=only or (),
         skip=skip or (),
         config=config,
+        no_config=no_config,
         format=_format(format, json=json),
         outputs=output or (),
         min_score=min_score,

@@ -53,6 +53,7 @@ class Asked:
     only: Sequence[str] = ()
     skip: Sequence[str] = ()
     config: str | None = None
+    no_config: bool = False
     format: str | None = None
     outputs: Sequence[str] = ()
     min_score: int | None = None
@@ -102,6 +103,8 @@ class Settings:
     file: str | None
     values: Mapping[str, Any]
     outputs: tuple[tuple[str, str], ...] = field(default=())
+    found: bool = False
+    """Whether the file was found by looking, and not named by the caller."""
 
     @property
     def plans(self) -> bool:
@@ -169,12 +172,14 @@ def settle(asked: Asked) -> Settings:
     if asked.config == "":
         message = "--config: name a file"
         raise UsageError(message)
+    if asked.config is not None and asked.no_config:
+        message = "--config and --no-config exclude each other"
+        raise UsageError(message)
     if asked.quiet and asked.verbose:
         message = "--quiet and --verbose exclude each other"
         raise UsageError(message)
-    path = asked.config or os.environ.get("VDSCHECK_CONFIG") or config.find(os.environ, user_id=os.geteuid())
-    found = config.read(path) if path else config.Config()
-    settings = Settings(asked, found.file, found.values)
+    found = _configuration(asked)
+    settings = Settings(asked, found.file, found.values, found=found.found)
     chosen = settings.first("format", asked.format, "json" if found.values.get("json") else "text")
     outputs = [(chosen, "")]
     for written in asked.outputs:
@@ -192,7 +197,15 @@ def settle(asked: Asked) -> Settings:
                 output.check_folder(file)
             except output.OutputError as error:
                 raise UsageError(str(error)) from error
-    return Settings(asked, found.file, found.values, tuple(outputs))
+    return replace(settings, outputs=tuple(outputs))
+
+
+def _configuration(asked: Asked) -> config.Config:
+    """The one that counts: none, or the one that is named, or the one that is found."""
+    if asked.no_config:
+        return config.Config()
+    named = asked.config or os.environ.get("VDSCHECK_CONFIG")
+    return config.read(named) if named else config.find(os.environ, user_id=os.geteuid())
 
 
 def _catalogue_for(settings: Settings) -> Catalogue:

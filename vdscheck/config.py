@@ -6,8 +6,10 @@ import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import field
+from enum import Enum
 from typing import Any
 
+from vdscheck import trusted
 from vdscheck.model import UnavailableError, frozen
 from vdscheck.ruleset import OFFER, nearest
 from vdscheck.target import Host, absolute, safe_text
@@ -17,6 +19,7 @@ WORDS_LIMIT = 1000
 """Of one key: each pattern and each waiver is held against every finding."""
 WORD_LIMIT = 4096
 """Characters: the longest path that Linux takes."""
+HERE = "vdscheck.toml"
 
 
 class ConfigError(Exception):
@@ -29,16 +32,18 @@ class Config:
 
     file: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+    found: bool = False
+    """Whether it was found by looking, and not named by the caller."""
 
 
-def find(environment: Mapping[str, str], *, user_id: int) -> str | None:
-    """The first configuration file of the places that are looked in.
+def find(environment: Mapping[str, str], *, user_id: int) -> Config:
+    """The configuration in the first of the places that are looked in.
 
-    As root, raises ConfigError for one that somebody else could have put there.
+    Raises ConfigError, also for one that somebody else than this user and root can have written.
     """
     home = environment.get("HOME", "")
-    places = ["vdscheck.toml", "/etc/vdscheck/config.toml"]
-    if home:
+    places = [HERE, "/etc/vdscheck/config.toml"]
+    if os.path.isabs(home):
         places.insert(1, os.path.join(home, ".config/vdscheck/config.toml"))
     for place in places:
         try:
@@ -46,45 +51,36 @@ def find(environment: Mapping[str, str], *, user_id: int) -> str | None:
         except UnavailableError:
             continue
         if os.path.lexists(path):
-            if user_id == 0:
-                _refuse_untrusted(path)
-            return path
-    return None
+            values = _parsed(_trusted(path, user_id), path, here=place == HERE)
+            return Config(path, values, found=True)
+    return Config()
 
 
-def _refuse_untrusted(path: str) -> None:
-    """As root, trust a file only where every step of the way to it is root's alone."""
-    for way in {path, os.path.realpath(path)}:
-        step = way
-        while True:
-            try:
-                found = os.lstat(step)
-            except OSError as error:
-                message = f"{safe_text(path)}: {error.strerror}"
-                raise ConfigError(message) from error
-            others = found.st_mode & 0o002 or (found.st_mode & 0o020 and found.st_gid != 0)
-            is_link = os.path.islink(step)
-            if found.st_uid != 0 or (others and not is_link):
-                owner = "belongs to another user" if found.st_uid else "can be written by others"
-                at = "" if step == path else f" ({safe_text(step)})"
-                message = (
-                    f"{safe_text(path)} is not read as root, since it{at} {owner}: "
-                    f"if you trust it, say --config {safe_text(path)}"
-                )
-                raise ConfigError(message)
-            if step == os.path.dirname(step):
-                break
-            step = os.path.dirname(step)
+def _trusted(path: str, user_id: int) -> bytes:
+    try:
+        return trusted.read(path, user_id)
+    except trusted.UntrustedError as error:
+        why = str(error)
+    except UnavailableError as error:
+        why = error.absent.detail
+    shown = safe_text(path)
+    message = f"refusing {shown}: {why}. To use it: --config {shown}; to run without it: --no-config"
+    raise ConfigError(message)
 
 
 def read(path: str) -> Config:
-    """The configuration in a file. Raises ConfigError."""
-    shown = safe_text(path)
+    """The configuration in a file that the caller named. Raises ConfigError."""
     try:
         raw = Host().read_bytes(absolute(path))
     except UnavailableError as error:
         message = f"configuration: {safe_text(error.absent.detail)}"
         raise ConfigError(message) from error
+    return Config(path, _parsed(raw, path, here=False))
+
+
+def _parsed(raw: bytes, path: str, *, here: bool) -> dict[str, Any]:
+    """What a file says, checked; of the one `here` also that it names nothing to connect to or to run."""
+    shown = safe_text(path)
     try:
         text = raw.decode("utf-8-sig")
         table = tomllib.loads(text)
@@ -97,23 +93,29 @@ def read(path: str) -> Config:
     except RecursionError as error:
         message = f"configuration {shown}: nested too deeply"
         raise ConfigError(message) from error
-    values = _checked(table, shown, text)
+    values = _checked(table, shown, text, here=here)
     for one, other in (("verbose", "quiet"), ("json", "format")):
         if values.get(one) and values.get(other) not in (None, False, "json"):
             message = f"configuration {shown}: {one} and {other} exclude each other"
             raise ConfigError(message)
-    return Config(path, values)
+    return values
 
 
-def _checked(table: Mapping[str, Any], file: str, text: str) -> dict[str, Any]:
+def _checked(table: Mapping[str, Any], file: str, text: str, *, here: bool) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
         where = f"configuration {file}{_line(text, key)}: {safe_text(key)}"
-        if key not in _KEYS:
-            message = f"{where} is not a known key: {nearest(key, list(_KEYS))}"
+        if key not in KEYS:
+            message = f"{where} is not a known key: {nearest(key, list(KEYS))}"
+            raise ConfigError(message)
+        if here and KEYS[key].bears_on is Matter.REACH:
+            message = (
+                f"{where} says what is connected to, read or run: a file that is found in the current folder "
+                f"may not. If you mean it: --config ./{HERE}"
+            )
             raise ConfigError(message)
         try:
-            values[key] = _KEYS[key](value)
+            values[key] = KEYS[key].check(value)
         except ValueError as error:
             message = f"{where}: {error}"
             raise ConfigError(message) from error
@@ -242,37 +244,56 @@ def _waiver(table: Mapping[str, Any]) -> dict[str, str]:
     return {"check": table["check"], "reason": table["reason"], "expires": expires.isoformat()}
 
 
-_KEYS: dict[str, Callable[[object], Any]] = {
-    "profile": _words,
-    "only": _words,
-    "skip": _words,
-    "format": _text,
-    "json": _flag,
-    "min-score": _percent,
-    "min-coverage": _percent,
-    "fail-on": _fail_on,
-    "passive": _flag,
-    "quick": _flag,
-    "thorough": _flag,
-    "offline": _flag,
-    "disk": _words,
-    "redis": _words,
-    "path": _words,
-    "quiet": _flag,
-    "verbose": _flag,
-    "no-color": _flag,
-    "context": _text,
-    "kubeconfig": _text,
-    "namespace": _words,
-    "selector": _words,
-    "min-nvme": _count,
-    "region": _words,
-    "node-reports": _text,
-    "limits": _limits,
-    "severity": _table,
-    "offer": _offer,
-    "waivers": _waivers,
-    "plugin": _table,
+class Matter(Enum):
+    """What a key of the configuration is about: each has one, and from it follows who may set it, and who is told."""
+
+    REACH = "what is examined, connected to, read or run"
+    """Not in a file that is found in the current folder: that may be anybody's who brings files there."""
+    JUDGING = "what is measured, and what it is judged by"
+    """With a gate on the command line a found file that sets it is named: it may open the gate."""
+    GATE = "a gate"
+    SHOWING = "how the report is shown"
+
+
+@frozen
+class Key:
+    """A key of the configuration: how its value is checked (it returns it, or raises ValueError), and its matter."""
+
+    check: Callable[[object], Any]
+    bears_on: Matter
+
+
+KEYS: Mapping[str, Key] = {
+    "profile": Key(_words, Matter.JUDGING),
+    "only": Key(_words, Matter.JUDGING),
+    "skip": Key(_words, Matter.JUDGING),
+    "format": Key(_text, Matter.SHOWING),
+    "json": Key(_flag, Matter.SHOWING),
+    "min-score": Key(_percent, Matter.GATE),
+    "min-coverage": Key(_percent, Matter.GATE),
+    "fail-on": Key(_fail_on, Matter.GATE),
+    "passive": Key(_flag, Matter.JUDGING),
+    "quick": Key(_flag, Matter.JUDGING),
+    "thorough": Key(_flag, Matter.JUDGING),
+    "offline": Key(_flag, Matter.JUDGING),
+    "disk": Key(_words, Matter.REACH),
+    "redis": Key(_words, Matter.REACH),
+    "path": Key(_words, Matter.REACH),
+    "quiet": Key(_flag, Matter.SHOWING),
+    "verbose": Key(_flag, Matter.SHOWING),
+    "no-color": Key(_flag, Matter.SHOWING),
+    "context": Key(_text, Matter.REACH),
+    "kubeconfig": Key(_text, Matter.REACH),
+    "namespace": Key(_words, Matter.JUDGING),
+    "selector": Key(_words, Matter.JUDGING),
+    "min-nvme": Key(_count, Matter.JUDGING),
+    "region": Key(_words, Matter.JUDGING),
+    "node-reports": Key(_text, Matter.REACH),
+    "limits": Key(_limits, Matter.JUDGING),
+    "severity": Key(_table, Matter.JUDGING),
+    "offer": Key(_offer, Matter.JUDGING),
+    "waivers": Key(_waivers, Matter.JUDGING),
+    "plugin": Key(_table, Matter.REACH),  # what a plugin is told to examine, among other things
 }
 
 
@@ -280,8 +301,8 @@ def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of the keys of a configuration, from elsewhere. Raises ValueError, also for an unknown key."""
     found = {}
     for key, value in values.items():
-        if key not in _KEYS:
+        if key not in KEYS:
             message = f"{safe_text(key)} is not a known key"
             raise ValueError(message)
-        found[key] = _KEYS[key](value)
+        found[key] = KEYS[key].check(value)
     return found

@@ -51,6 +51,7 @@ Skip = Annotated[
     typer.Option("--skip", help="Leave these checks out (repeatable).", metavar="GLOB", autocompletion=checks),
 ]
 ConfigFile = Annotated[str | None, typer.Option("--config", help="Read this configuration file.", metavar="FILE")]
+NoConfig = Annotated[bool, typer.Option("--no-config", help="Read no configuration file, and ignore VDSCHECK_CONFIG.")]
 Format = Annotated[str | None, typer.Option("--format", help="Print as: text, json, sh.", metavar="FORMAT")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: the same as --format json.")]
 Output = Annotated[

@@ -1,0 +1,252 @@
+"""Files that we read and others may own: walked to step by step, checked, and read through the same descriptor.
+
+A file is trusted where nobody but the caller and root can have written it or put another one in its place: it and
+each folder and link on the way belong to one of them, and neither mode bits nor an ACL let anybody else write. A
+sticky folder may be written by others, since they cannot exchange there what is not theirs.
+"""
+
+import errno
+import os
+import stat
+import struct
+
+from vdscheck.model import Reason, UnavailableError, frozen, unmeasured
+from vdscheck.target import LINKS_LIMIT, READ_LIMIT_BYTES, Host, safe_text
+
+ROOT = 0
+_ACL = "system.posix_acl_access"
+_ACL_HEADER, _ACL_ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
+"""Version 2, then an entry each: tag, permissions, id (linux/posix_acl_xattr.h)."""
+_ACL_VERSION = 2
+_USER, _GROUP_OF_FILE, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
+_WRITE = 0o2
+_ALL_IDS = 2**32 - 1
+_NOBODY = 65534
+"""What the kernel shows of an id that has no place in a user namespace, unless it is told otherwise."""
+_THROUGH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class UntrustedError(Exception):
+    """Others control a step of the way to a file; one line: which step, and how."""
+
+
+def read(path: str, user_id: int, *, limit_bytes: int = READ_LIMIT_BYTES) -> bytes:
+    """The content of a regular file that only this user and root can have written, by its absolute path.
+
+    Raises UntrustedError, and UnavailableError for what is trusted and cannot be read.
+    """
+    try:
+        descriptor = _opened(path, _Caller(user_id))
+        try:
+            return _content(descriptor, path, limit_bytes)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        why = f"{safe_text(path)}: {os.strerror(error.errno or 0)}"
+        raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+
+
+def _content(descriptor: int, path: str, limit_bytes: int) -> bytes:
+    content = bytearray()
+    while len(content) <= limit_bytes:
+        piece = os.read(descriptor, limit_bytes + 1 - len(content))
+        if not piece:
+            return bytes(content)
+        content += piece
+    why = f"{safe_text(path)} is larger than {limit_bytes:,} bytes: not what this file should be"
+    raise UnavailableError(unmeasured(Reason.ERROR, why))
+
+
+# The way
+
+
+def _opened(path: str, caller: "_Caller") -> int:
+    """A descriptor of the file, for reading: the one that was checked."""
+    way = _Way(caller)
+    try:
+        parts = _parts(path)
+        while parts:
+            head = parts.pop(0)
+            target = way.step(head)
+            if target is None:
+                continue
+            if target.startswith("/"):
+                way.back_to_root()
+            parts = _parts(target) + parts
+        return way.take()
+    finally:
+        way.close()
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in {"", "."}]
+
+
+class _Way:
+    """The folders from / to where a walk stands, each open and checked, and at its end the file."""
+
+    def __init__(self, caller: "_Caller") -> None:
+        self._caller = caller
+        self._steps: list[tuple[str, int]] = []
+        self._links = 0
+        self._enter("", os.open("/", _THROUGH | os.O_DIRECTORY))
+
+    def step(self, name: str) -> str | None:
+        """Go on to that name; where it is a link, stay and return what it leads to."""
+        if name == "..":
+            if len(self._steps) > 1:
+                self._leave()
+            return None
+        here = os.open(name, _THROUGH, dir_fd=self._steps[-1][1])
+        if not stat.S_ISLNK(os.fstat(here).st_mode):
+            self._enter(name, here)
+            return None
+        try:
+            self._caller.check_owner(self._path(name), os.fstat(here))
+            self._links += 1
+            if self._links > LINKS_LIMIT:
+                message = f"{self._path(name)} leads through too many links"
+                raise UntrustedError(message)
+            return os.readlink("", dir_fd=here)  # of this very link, whatever has its name by now
+        finally:
+            os.close(here)
+
+    def take(self) -> int:
+        """The file at the end, open for reading and checked, for the caller to close."""
+        name, found = self._steps[-1]
+        path = self._path()
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise UnavailableError(unmeasured(Reason.ERROR, f"{path} is not a regular file"))
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        descriptor = os.open(name, flags, dir_fd=self._steps[-2][1])
+        try:
+            self._caller.check_owner(path, os.fstat(descriptor))
+            self._caller.check_writers(path, os.fstat(descriptor), _acl(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def back_to_root(self) -> None:
+        while len(self._steps) > 1:
+            self._leave()
+
+    def close(self) -> None:
+        while self._steps:
+            self._leave()
+
+    def _enter(self, name: str, here: int) -> None:
+        self._steps.append((name, here))
+        found = os.fstat(here)
+        if stat.S_ISDIR(found.st_mode):
+            self._caller.check_owner(self._path(), found)
+            if not found.st_mode & stat.S_ISVTX:
+                self._caller.check_writers(self._path(), found, _acl_of_folder(here))
+
+    def _leave(self) -> None:
+        os.close(self._steps.pop()[1])
+
+    def _path(self, *more: str) -> str:
+        names = [name for name, _ in self._steps[1:]]
+        return safe_text("/" + "/".join([*names, *more]))
+
+
+# Who else can write
+
+
+@frozen
+class _Caller:
+    """The user for whom a file is read: what belongs to him or to root alone is his word."""
+
+    user_id: int
+
+    def check_owner(self, path: str, found: os.stat_result) -> None:
+        """Refuse what belongs to somebody else."""
+        if not self._is_trusted(found.st_uid):
+            message = f"{path} belongs to another user ({found.st_uid})"
+            raise UntrustedError(message)
+
+    def check_writers(self, path: str, found: os.stat_result, acl: bytes | None) -> None:
+        """Refuse what somebody else can write."""
+        who = self._writer(found, acl)
+        if who:
+            message = f"{path} can be written by others ({who})"
+            raise UntrustedError(message)
+
+    def _writer(self, found: os.stat_result, acl: bytes | None) -> str:
+        """One who can write and is neither the caller nor root; empty where there is none."""
+        if found.st_mode & stat.S_IWOTH:
+            return "everybody"
+        if acl is None:
+            writes = found.st_mode & stat.S_IWGRP and not self._is_own(found.st_gid)
+            return f"group {found.st_gid}" if writes else ""
+        if len(acl) % _ACL_ENTRY.size != _ACL_HEADER.size or _ACL_HEADER.unpack_from(acl) != (_ACL_VERSION,):
+            return "an ACL of an unknown version"
+        entries = list(_ACL_ENTRY.iter_unpack(acl[_ACL_HEADER.size :]))
+        mask = next((permissions for tag, permissions, _ in entries if tag == _MASK), _WRITE)
+        for tag, permissions, number in entries:
+            if not permissions & mask & _WRITE:
+                continue
+            if tag == _USER and not self._is_trusted(number):
+                return f"user {number}, by an ACL"
+            group = {_GROUP: number, _GROUP_OF_FILE: found.st_gid}.get(tag)
+            if group is not None and not self._is_own(group):
+                return f"group {group}, by an ACL"
+        return ""
+
+    def _is_trusted(self, user_id: int) -> bool:
+        return user_id == ROOT or (user_id == self.user_id and user_id != _stranger("uid"))
+
+    def _is_own(self, group_id: int) -> bool:
+        """Whether a group is that of the caller or of root alone: the primary one, with no other member."""
+        return group_id != _stranger("gid") and _is_private(group_id, {ROOT, self.user_id})
+
+
+def _is_private(group_id: int, users: set[int]) -> bool:
+    """Whether the users whose primary group it is, of whom there must be one, and all its members are among these."""
+    import grp
+    import pwd
+
+    accounts = pwd.getpwall()
+    numbers = {account.pw_name: account.pw_uid for account in accounts}
+    groups = [group for group in grp.getgrall() if group.gr_gid == group_id]
+    members = {numbers.get(name) for group in groups for name in group.gr_mem}
+    primary = {account.pw_uid for account in accounts if account.pw_gid == group_id}
+    return bool(groups) and bool(primary) and (primary | members) <= users
+
+
+def _stranger(kind: str) -> int | None:
+    """The id that stands for all whom this user namespace does not know; None where it knows everybody.
+
+    Who has that id himself cannot tell his own files from theirs.
+    """
+    try:
+        host = Host()
+        mapped = [line.split() for line in host.read(f"/proc/self/{kind}_map").splitlines()]
+        if any(int(length) == _ALL_IDS for _, _, length in mapped):
+            return None
+        return int(host.read(f"/proc/sys/kernel/overflow{kind}"))
+    except (UnavailableError, ValueError):
+        return _NOBODY
+
+
+def _acl_of_folder(folder: int) -> bytes | None:
+    """The ACL of a folder that is open as O_PATH: such a descriptor gives none itself."""
+    try:
+        return _acl(f"/proc/self/fd/{folder}")
+    except FileNotFoundError:  # no /proc
+        readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            return _acl(readable)
+        finally:
+            os.close(readable)
+
+
+def _acl(where: int | str) -> bytes | None:
+    """The ACL by which a file may be written; None where there is none, or where its file system has none."""
+    try:
+        return os.getxattr(where, _ACL)
+    except OSError as error:
+        if error.errno in {errno.ENODATA, errno.EOPNOTSUPP}:
+            return None
+        raise
