@@ -528,7 +528,7 @@ def _failed(error: Exception) -> int:
     if isinstance(error, commands.USAGE_ERRORS):
         return _refused(str(error), 2)
     if isinstance(error, output.OutputError):
-        return _refused(str(error), 4)
+        return _refused(str(error), 128 + _received[0] if _received else 4)
     import traceback
 
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from vdscheck import output
@@ -52,7 +53,9 @@ class Mender:
         if not can_ask():
             return None
         if self.shows_first and os.isatty(1):
-            output.to_stdout(FORMATS["text"](first, self.terminal))
+            # What cannot be written here is told when the report is delivered.
+            with suppress(output.OutputError):
+                output.to_stdout(FORMATS["text"](first, self.terminal))
         show(plan(record, replace(self.terminal, colour=self.terminal.colour and os.isatty(2))))
         return confirmed("Apply?", self.bench.stopped)
 

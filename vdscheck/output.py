@@ -5,6 +5,7 @@ import os
 import stat
 from contextlib import suppress
 
+from vdscheck import streams
 from vdscheck.model import UnavailableError
 from vdscheck.target import absolute, safe_text
 
@@ -58,7 +59,7 @@ def _into(path: str, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         os.set_blocking(descriptor, True)
-        _write(descriptor, content)
+        streams.write(descriptor, content)
     finally:
         os.close(descriptor)
 
@@ -72,7 +73,7 @@ def _replace(path: str, content: bytes) -> None:
         os.umask(mask)
         mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o666 & ~mask
         os.fchmod(descriptor, mode)
-        _write(descriptor, content)
+        streams.write(descriptor, content)
         os.close(descriptor)
         descriptor = -1
         os.replace(temporary, path)
@@ -85,20 +86,14 @@ def _replace(path: str, content: bytes) -> None:
 
 
 def to_stdout(content: bytes) -> None:
-    """Write to standard output; a reader that went away ends it quietly. Raises OutputError."""
+    """Write to standard output; a reader or a terminal that went away ends it quietly. Raises OutputError."""
     try:
-        _write(1, content)
-    except BrokenPipeError:
-        return
+        streams.write(1, content)
     except OSError as error:
+        if streams.is_gone(1, error):
+            return
         if error.errno == errno.EBADF:
             message = "standard output is closed"
             raise OutputError(message) from error
         message = f"standard output: {error.strerror}"
         raise OutputError(message) from error
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]

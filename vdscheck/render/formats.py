@@ -1,12 +1,12 @@
 """The formats of a report by name, and how standard output and standard error can be drawn on."""
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from vdscheck.codec import encode
 from vdscheck.model import FixRecord, Report, frozen
 from vdscheck.render.safe import harmless, json_document
+from vdscheck.streams import to_stderr
 from vdscheck.target import safe_text
 
 LINE_LIMIT = 2000
@@ -113,19 +113,9 @@ FORMATS: Mapping[str, Callable[[Report, Terminal], bytes]] = {"text": _text, "js
 
 def say(line: str) -> None:
     """One line on standard error; text from outside in it is made harmless."""
-    if sys.stderr is None:  # closed by whoever started us
-        return
-    try:
-        sys.stderr.write(harmless(safe_text(line), LINE_LIMIT) + "\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        return
+    to_stderr(harmless(safe_text(line), LINE_LIMIT) + "\n")
 
 
 def show(drawn: bytes) -> None:
     """What is drawn already, on standard error."""
-    try:
-        sys.stderr.write(drawn.decode())
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        return
+    to_stderr(drawn.decode())

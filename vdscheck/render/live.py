@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from vdscheck.model import Taken
+from vdscheck.streams import put_on
 
 EVERY_S = 0.25
 _UP = "\x1b[{}A\r"
@@ -49,20 +50,13 @@ class Live:
         # A frame goes over the one before, line by line: a screen that is cleared from its first line on
         # is kept by tmux as history, and one that is cleared at all flickers.
         drawn = _CLEAR_LINE + frame.replace("\n", f"\n{_CLEAR_LINE}")
-        self._write((_UP.format(self._lines) if self._lines else "") + drawn + _CLEAR_BELOW)
-        self._lines = frame.count("\n")
+        if put_on(self._stream, (_UP.format(self._lines) if self._lines else "") + drawn + _CLEAR_BELOW):
+            self._lines = frame.count("\n")
 
     def close(self) -> None:
         """All is measured: take the table away, since the report says the same."""
-        self._write((_UP.format(1) + _CLEAR_LINE) * self._lines)
+        put_on(self._stream, (_UP.format(1) + _CLEAR_LINE) * self._lines)
         self._lines = 0
-
-    def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
 
 
 def _size(stream: TextIO) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Protocol, TextIO
 from vdscheck.model import Taken
 from vdscheck.render.live import Drawing, Live
 from vdscheck.render.safe import harmless, to_ascii
+from vdscheck.streams import put_on
 
 QUIET_S = 0.3
 """A run that is over by then draws nothing: a line that only flashes by disturbs."""
@@ -79,11 +80,11 @@ class _Line:
         if early or (self._drawn_at is not None and now - self._drawn_at < EVERY_S):
             return
         self._drawn_at = now
-        self._write(_CLEAR + self._text(now - self._began))
+        put_on(self._stream, _CLEAR + self._text(now - self._began))
 
     def close(self) -> None:
         if self._drawn_at is not None:
-            self._write(_CLEAR)
+            put_on(self._stream, _CLEAR)
         self._drawn_at = None
 
     def _text(self, elapsed_s: float) -> str:
@@ -91,13 +92,6 @@ class _Line:
         text = f"{elapsed_s:4.0f} s  {self._done} measured  {names}"
         room = max(1, self._width() - 1)  # in the last column the cursor would wrap, and the line stay
         return text if len(text) <= room else text[: max(0, room - 3)] + "..."[:room]
-
-    def _write(self, text: str) -> None:
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
 
 
 def progress(
