@@ -150,12 +150,12 @@ def _speaker(pipe: int) -> Callable[[Frame], None]:
     return say
 
 
-def _become_child(pipe: int, parent: int) -> None:
+def _become_child(parent: int, *kept: int) -> None:
     os.setsid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-    silence(pipe)
+    silence(*kept)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     hand_over(signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
@@ -218,7 +218,7 @@ class Parent:
         pid = os.fork()
         if pid == 0:
             try:
-                _become_child(send, parent)
+                _become_child(parent, send, *self._host.descriptors)
                 work(self._host, jobs, _speaker(send))
             finally:
                 os._exit(0)
@@ -422,7 +422,7 @@ def _parent(
         os.setsid()
         # What is there already is not collected in the children either: a look at it all would copy it.
         gc.freeze()
-        silence(up, control)
+        silence(up, control, *host.descriptors)
         hand_over(signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)

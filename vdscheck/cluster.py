@@ -133,6 +133,7 @@ class Cluster:
     target_kind: ClassVar[TargetKind] = "cluster"
     live: ClassVar[bool] = True
     root: ClassVar[str] = "/"
+    descriptors: ClassVar[tuple[int, ...]] = ()
 
     login: Login
     namespaces: tuple[str, ...] = ()

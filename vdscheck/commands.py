@@ -16,6 +16,7 @@ from vdscheck.model import Reason, Report, Run, Taken, TargetNote, UnavailableEr
 from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
+from vdscheck.root import Root, RootError
 from vdscheck.target import Host, absolute, safe_text, without_secrets
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
@@ -42,7 +43,7 @@ class UsageError(Exception):
     """A call that cannot be followed: exit code 2, one line."""
 
 
-USAGE_ERRORS = (UsageError, CatalogueError, config.ConfigError, ruleset.RulesetError, SubjectError)
+USAGE_ERRORS = (UsageError, CatalogueError, config.ConfigError, ruleset.RulesetError, RootError, SubjectError)
 
 
 @frozen
@@ -403,10 +404,8 @@ def _saved(file: str, received: Sequence[int]) -> bytes:
 def _host(root: str | None) -> Host:
     if root is None:
         return Host()
-    if not os.path.isdir(root):
-        message = f"--root {root}: there is no such folder"
-        raise UsageError(message)
-    return Host(os.path.realpath(root))
+    tree = Root.named(root)
+    return Host(tree.path or root, tree=tree)
 
 
 def _probes(catalogue: Catalogue, rules: ruleset.Ruleset, more: Sequence[str]) -> list[ProbeEntry]:

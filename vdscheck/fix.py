@@ -134,7 +134,7 @@ def _plan(bench: Bench, found: Measurements) -> tuple[Plan, bytes | None]:
 
 def _foreseen(bench: Bench, content: bytes) -> BootTruth | None:
     """What the next boot would be with that content of our file, as the same probe finds it."""
-    host = Supposed(bench.host.root, path=DROP_IN, content=content)
+    host = Supposed(bench.host.root, tree=bench.host.tree, path=DROP_IN, content=content)
     entry = bench.catalogue.probes[BOOT_PROBE]
     tries = (_boot(bench.measure(host, [entry]).measurements) for _ in range(LOOKS))
     return next(filter(None, tries), None)

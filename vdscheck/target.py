@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal, NoReturn, Protocol
 
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
+from vdscheck.root import Root, parts_of
 
 READ_LIMIT_BYTES = 1 << 20
-LINKS_LIMIT = 40
 FACTS = "/.vdscheck/facts"
 """Where a captured tree keeps what is not a file: one JSON document for each fact."""
 
@@ -86,11 +86,16 @@ class Target(Protocol):
     def root(self) -> str:
         """Where its files are."""
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a process that examines it must keep open."""
+
 
 @dataclass
 class Host:
     """A machine under examination: the running one (`root` is "/") or the one whose files are below it.
 
+    A root is opened once, when this is made (OSError where it cannot be); its name is only shown after that.
     Links are resolved inside the root, also absolute ones and those with "..". Every method that
     asks for something outside raises UnavailableError, with the reason, when it cannot be had.
     """
@@ -98,6 +103,8 @@ class Host:
     target_kind: ClassVar[TargetKind] = "host"
 
     root: str = "/"
+    tree: Root | None = field(default=None, repr=False, compare=False, kw_only=True)
+    """The root itself, where it is not that of the running host."""
     ends_at: float | None = None
     """When the window of the running probe ends, on the monotonic clock."""
     record: Callable[[str, str, bytes], None] | None = None
@@ -105,13 +112,20 @@ class Host:
     _foreign_devices: frozenset[int] = field(default=frozenset(), repr=False)
 
     def __post_init__(self) -> None:
+        if self.tree is None and self.root != "/":
+            self.tree = Root.opened(self.root)
         if not self.live:
             self._foreign_devices = _kernel_file_systems()
 
     @property
     def live(self) -> bool:
         """Whether this is the running host."""
-        return self.root == "/"
+        return self.tree is None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a process that examines it must keep open."""
+        return () if self.tree is None else (self.tree.descriptor,)
 
     @property
     def time_left_s(self) -> float:
@@ -234,7 +248,7 @@ class Host:
 
     def resolved(self, path: str) -> str:
         """The path with every link resolved inside the root; the last name need not exist."""
-        parts = _parts(path)
+        parts = parts_of(path)
         done: list[str] = []
         for _ in range(10_000):
             if not parts:
@@ -251,7 +265,7 @@ class Host:
                 continue
             if target.startswith("/"):
                 done = []
-            parts = _parts(target) + parts
+            parts = parts_of(target) + parts
             if len(parts) > 1000:  # noqa: PLR2004 - no real path is as long as this
                 break
         raise UnavailableError(unmeasured(Reason.ERROR, f"{path} leads through too many links"))
@@ -351,76 +365,9 @@ class Host:
     def place(self, path: str, *, follow: bool = True) -> tuple[int, str]:
         """The folder (as an open O_PATH descriptor) and the name that a path leads to, inside the root.
 
-        Each step is taken with openat and O_NOFOLLOW, so a link that changes while we walk cannot
-        lead out of the root.
+        Raises OSError.
         """
-        way = _Way(self.root)
-        parts = _parts(path)
-        try:
-            while parts:
-                head = parts.pop(0)
-                if head == "..":
-                    way.leave()
-                    continue
-                target = way.link(head) if parts or follow else None
-                if target is not None:
-                    if target.startswith("/"):
-                        way.back_to_root()
-                    parts = _parts(target) + parts
-                elif parts:
-                    way.enter(head)
-                else:
-                    return way.take(), head
-            return way.take(), "."
-        finally:
-            way.close()
-
-
-class _Way:
-    """The folders from a root to where a walk stands, each as an open descriptor."""
-
-    def __init__(self, root: str) -> None:
-        self._folders = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
-        self._links = 0
-
-    def link(self, name: str) -> str | None:
-        """The target of a link in the folder where we stand; None of what is not a link."""
-        try:
-            target = os.readlink(name, dir_fd=self._folders[-1])
-        except OSError as error:
-            if error.errno == errno.EINVAL:
-                return None
-            raise
-        self._links += 1
-        if self._links > LINKS_LIMIT:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        return target
-
-    def enter(self, name: str) -> None:
-        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
-        self._folders.append(os.open(name, flags, dir_fd=self._folders[-1]))
-
-    def leave(self) -> None:
-        """Go up, as far as the root."""
-        if len(self._folders) > 1:
-            os.close(self._folders.pop())
-
-    def back_to_root(self) -> None:
-        while len(self._folders) > 1:
-            self.leave()
-
-    def take(self) -> int:
-        """The descriptor of the folder where we stand, for the caller to close."""
-        return self._folders.pop()
-
-    def close(self) -> None:
-        for descriptor in self._folders:
-            os.close(descriptor)
-        self._folders = []
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in path.split("/") if part not in {"", "."}]
+        return (self.tree or Root.opened("/")).place(path, follow=follow)
 
 
 def _output(argv: tuple[str, ...], timeout_s: float, limit_bytes: int) -> str:

@@ -11,7 +11,8 @@ import stat
 import struct
 
 from vdscheck.model import Reason, UnavailableError, frozen, unmeasured
-from vdscheck.target import LINKS_LIMIT, READ_LIMIT_BYTES, Host, safe_text
+from vdscheck.root import LINKS_LIMIT
+from vdscheck.target import READ_LIMIT_BYTES, Host, safe_text
 
 ROOT = 0
 _ACL = "system.posix_acl_access"
