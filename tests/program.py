@@ -54,6 +54,11 @@ def wait_for(happened: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
+def children(pid: int) -> list[int]:
+    """The child processes of a process with one thread."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def is_undecided(finding: dict[str, Any]) -> bool:
     """Whether a finding is unknown as it must be: what was seen lies on both sides of its limit.
 

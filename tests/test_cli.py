@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 import vdscheck.__main__ as start
-from tests.program import PROGRAM, environment, plugin, report, vdscheck, wait_for
+from tests.program import PROGRAM, children, environment, plugin, report, vdscheck, wait_for
 
 FEW = ("--only", "sysctl.*", "--passive")
 
@@ -416,7 +416,8 @@ def test_a_run_whose_measuring_process_fails_is_4_and_says_what_is_missing() -> 
 def test_an_interrupted_run_is_a_valid_incomplete_report(
     tmp_path: Path, schema: dict[str, Any], number: signal.Signals, code: int
 ) -> None:
-    folder = plugin(tmp_path, SLOW)
+    began_slow = tmp_path / "began"
+    folder = plugin(tmp_path, SLOW.replace("time.sleep(", f"open({str(began_slow)!r}, 'w').close()\n    time.sleep("))
     running = subprocess.Popen(
         [*PROGRAM, "--json"],
         stdout=subprocess.PIPE,
@@ -425,7 +426,8 @@ def test_an_interrupted_run_is_a_valid_incomplete_report(
         cwd="/",
         text=True,
     )
-    time.sleep(2.5)
+    # The others are done: of the processes that measure only the slow one is left.
+    wait_for(lambda: began_slow.exists() and [len(children(each)) for each in children(running.pid)] == [1])
     running.send_signal(number)
     began = time.monotonic()
     stdout, stderr = running.communicate(timeout=20)
@@ -538,23 +540,31 @@ def test_a_second_interruption_ends_the_program_at_once(tmp_path: Path) -> None:
     assert (running.returncode, stdout) == (130, b"")
 
 
-def test_waiting_for_a_report_on_standard_input_can_be_interrupted() -> None:
+@pytest.mark.parametrize("words", [("judge", "-"), ("cluster", "--offline", "-f", "-")], ids=["judge", "cluster"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_waiting_for_standard_input_can_be_interrupted(
+    words: tuple[str, ...], number: signal.Signals, code: int, schema: dict[str, Any]
+) -> None:
     running = subprocess.Popen(
-        [*PROGRAM, "judge", "-", "--json"],
+        [*PROGRAM, *words, "--json"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
         cwd="/",
     )
-    time.sleep(1.0)
-    running.send_signal(signal.SIGINT)
+    wait_for(lambda: b"poll_schedule_timeout" in Path(f"/proc/{running.pid}/wchan").read_bytes())
+    running.send_signal(number)
     try:
-        assert running.wait(timeout=5) == 130
+        assert running.wait(timeout=20) == code
     finally:
         running.kill()
         stdout, stderr = running.communicate()
-    assert (stdout, stderr) == (b"", b"vdscheck: interrupted before the report was read\n")
+    assert stderr == b"vdscheck: interrupted before anything was examined\n"
+    found = json.loads(stdout)
+    jsonschema.Draft202012Validator(schema).validate(found)
+    assert (found["run"]["complete"], found["findings"]) == (False, [])
+    assert found["target"]["kind"] == ("cluster" if words[0] == "cluster" else "host")
 
 
 def test_whoever_starts_it_with_sigint_ignored_meant_it() -> None:

@@ -6,14 +6,27 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from vdscheck import __version__, measure, report, ruleset
 from vdscheck.catalogue import load
 from vdscheck.children import now
 from vdscheck.cluster import Cluster, Login, login
-from vdscheck.commands import Asked, Settings, UsageError, deliver, from_standard_input, report_of, settle
+from vdscheck.commands import (
+    Asked,
+    Settings,
+    UsageError,
+    answered,
+    draw,
+    from_standard_input,
+    or_early,
+    report_of,
+    settle,
+    write,
+)
 from vdscheck.kubeconfig import ClusterError
+from vdscheck.measurements.cluster import Manifests
 from vdscheck.model import Report, Run, Taken, frozen
 from vdscheck.render.formats import prepare
 from vdscheck.render.progress import progress
@@ -28,6 +41,8 @@ OF_MANIFESTS = (
     "cluster.spread",
 )
 """What is judged of manifests: the rest is about the cluster, which they do not change."""
+MANIFESTS_LIMIT_S = 60.0
+"""How long to read the largest manifests may take on a slow machine."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """Of a namespace: an RFC 1123 label."""
 _LABEL = re.compile(r"[A-Za-z0-9./_-]{1,317}(=[A-Za-z0-9._-]{0,63})?")
@@ -49,6 +64,10 @@ class Wanted:
 
 def examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
     """Examine a cluster, or manifests, and report."""
+    return or_early(asked, received, "cluster", lambda: _examine(asked, wanted, received))
+
+
+def _examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
     began, started_at = time.monotonic(), now()
     settings = settle(asked if asked.only or not wanted.files else replace(asked, only=OF_MANIFESTS))
     offline = bool(settings.first("offline", asked.offline))
@@ -62,8 +81,6 @@ def examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
     profiles = list(settings.first("profile", asked.profile, (PROFILE,)))
     rules = ruleset.build(catalogue, profiles, _overrides(settings, wanted), __version__, "cluster")
     cluster = _cluster(settings, wanted, received, offline=offline)
-    if received:
-        return 128 + received[0]
     run_id = report.new_run_id()
 
     def made(measurements: Mapping[str, Taken], warnings: Sequence[str], *, complete: bool) -> Report:
@@ -90,7 +107,7 @@ def examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
         observer.close()
     warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
     found = made(outcome.measurements, [*warnings, *outcome.warnings], complete=outcome.complete)
-    return deliver(found, settings, received, None, failed=outcome.failed)
+    return write(draw(found, settings), settings, received, failed=outcome.failed)
 
 
 def _overrides(settings: Settings, wanted: Wanted) -> dict[str, Any]:
@@ -126,23 +143,34 @@ def _cluster(settings: Settings, wanted: Wanted, received: Sequence[int], *, off
             message = f"--namespace {safe_text(name)}: not the name of a namespace"
             raise UsageError(message)
     folder = settings.first("node-reports", wanted.node_reports)
-    if folder is not None and not os.path.isdir(folder):
+    if folder is not None and not answered(lambda: os.path.isdir(folder), folder):
         message = f"--node-reports {safe_text(folder)}: there is no such folder"
         raise UsageError(message)
-    try:
-        who = (
-            Login((), None, "manifests", "default")
-            if offline
-            else login(settings.first("kubeconfig", wanted.kubeconfig), settings.first("context", wanted.context))
-        )
-    except ClusterError as error:
-        raise UsageError(str(error)) from error
-    manifests = None
-    if wanted.files:
-        from vdscheck.probes.cluster.manifests import read
-
-        manifests = read(
-            wanted.files, namespaces[0] if namespaces else who.namespace, lambda: from_standard_input(received)
-        )
+    who = Login((), None, "manifests", "default") if offline else _login(settings, wanted)
+    manifests = _manifests(wanted.files, namespaces[0] if namespaces else who.namespace, received)
     # With manifests the whole cluster counts: what its pods request is what is not free.
     return Cluster(who, () if manifests else namespaces, None if folder is None else os.path.abspath(folder), manifests)
+
+
+def _login(settings: Settings, wanted: Wanted) -> Login:
+    """Which cluster, and as whom."""
+    file = settings.first("kubeconfig", wanted.kubeconfig)
+    context = settings.first("context", wanted.context)
+    shown = file or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    try:
+        return answered(lambda: login(file, context), shown, otherwise=": name another one with --kubeconfig")
+    except ClusterError as error:
+        raise UsageError(str(error)) from error
+
+
+def _manifests(files: Sequence[str], namespace: str, received: Sequence[int]) -> Manifests | None:
+    """What the manifests say; None where none were named. Raises SubjectError."""
+    if not files:
+        return None
+    from vdscheck.probes.cluster.manifests import STANDARD_INPUT, read
+
+    content = from_standard_input(received) if STANDARD_INPUT in files else b""
+    for file in files:
+        if file != STANDARD_INPUT:
+            answered(partial(os.path.exists, file), file)
+    return answered(lambda: read(files, namespace, lambda: content), *files, seconds=MANIFESTS_LIMIT_S)

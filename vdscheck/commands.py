@@ -1,23 +1,27 @@
 """What each command does, from its options to its exit code; the command line itself is in cli."""
 
 import os
+import re
 import select
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from vdscheck import __version__, codec, config, judge, measure, output, report, ruleset
 from vdscheck.catalogue import Catalogue, CatalogueError, ProbeEntry, load
 from vdscheck.children import now
+from vdscheck.guard import ANSWER_LIMIT_S, LostChildError, NoAnswerError, StoppedError, in_child
 from vdscheck.model import Reason, Report, Run, Taken, TargetNote, UnavailableError, frozen
 from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
 from vdscheck.root import Root, RootError
-from vdscheck.target import Host, absolute, safe_text, without_secrets
+from vdscheck.target import Host, TargetKind, absolute, safe_text, without_secrets
+
+T = TypeVar("T")
 
 HEADER_PROBES = ("machine.identity", "machine.kind")
 """What the head of every report is made of, whatever checks were selected."""
@@ -25,6 +29,9 @@ FIX_PROBES = ("kernel.boot", "kernel.listeners", "kernel.node-agents", "kernel.o
 """What a plan is made from, whatever checks were selected."""
 JOURNAL = "/var/lib/vdscheck/journal"
 SAVED_LIMIT_BYTES = 256 << 20
+JUDGE_LIMIT_S = 10.0
+"""How long to judge a saved report may take."""
+_STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 INTERRUPTED_EVERY_S = 0.1
 """How often a wait for standard input looks whether it was interrupted."""
 
@@ -168,6 +175,21 @@ class Settings:
         )
 
 
+def answered(function: Callable[[], T], *paths: str, seconds: float = ANSWER_LIMIT_S, otherwise: str = "") -> T:
+    """What a function finds at paths of the caller's. Raises UsageError where they never answer, and StoppedError."""
+    try:
+        return in_child(function, seconds, keeps=[each for each in map(_own_descriptor, paths) if each is not None])
+    except (NoAnswerError, LostChildError) as error:
+        message = f"{safe_text(' '.join(paths))}: {error.strerror}{otherwise}"
+        raise UsageError(message) from error
+
+
+def _own_descriptor(path: str) -> int | None:
+    """The descriptor of this process that a path names, as /dev/stdin does."""
+    found = re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,6})", path)
+    return int(found[1]) if found else _STANDARD.get(path)
+
+
 def settle(asked: Asked) -> Settings:
     """Read the configuration that counts and check what can be checked before anything is measured."""
     if asked.config == "":
@@ -216,8 +238,33 @@ def _catalogue_for(settings: Settings) -> Catalogue:
     return load(clusters="cluster" in repr(said))
 
 
+def or_early(asked: Asked, received: Sequence[int], kind: TargetKind, work: Callable[[], int]) -> int:
+    """Do the work of a command; where a signal ends it before there is anything to report, say that.
+
+    Also then `--json` is one document.
+    """
+    began, started_at = time.monotonic(), now()
+    try:
+        return work()
+    except StoppedError:
+        why = "interrupted before anything was examined"
+        say(f"vdscheck: {why}")
+        if asked.format == "json":
+            note = Run(report.new_run_id(), started_at, round(time.monotonic() - began, 3), False, _command(asked))
+            output.to_stdout(FORMATS["json"](report.of_nothing(__version__, note, kind, why), Terminal()))
+        return 128 + received[0]
+
+
+def _command(asked: Asked) -> tuple[str, ...]:
+    return tuple(map(safe_text, asked.command))
+
+
 def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = None) -> int:
     """Examine a host and report; or, with one instrument alone, watch what it measures and report that."""
+    return or_early(asked, received, "host", lambda: _run(asked, received, instrument))
+
+
+def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -> int:
     began, started_at = time.monotonic(), now()
     if instrument is not None:
         asked = replace(asked, only=instrument.checks, effort="quick")
@@ -233,7 +280,7 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
 
     def made(measurements: Mapping[str, Taken], warnings: Sequence[str], *, complete: bool) -> Report:
         duration_s = round(time.monotonic() - began, 3)
-        note = Run(run_id, started_at, duration_s, complete, tuple(map(safe_text, asked.command)))
+        note = Run(run_id, started_at, duration_s, complete, _command(asked))
         target = report.target_note(measurements, safe_text(host.root))
         return report_of(settings, catalogue, rules, note, target, measurements, warnings)
 
@@ -285,16 +332,25 @@ def run(asked: Asked, received: Sequence[int], instrument: Instrument | None = N
     found = made(outcome.measurements, warnings, complete=outcome.complete)
     if mend is not None and outcome.complete:
         found = mend.mended(found, lambda measurements, said: made(measurements, said, complete=not received))
-    return deliver(found, settings, received, instrument, failed=outcome.failed)
+    return write(draw(found, settings, instrument), settings, received, failed=outcome.failed)
 
 
 def _unfinished(host: Host) -> list[str]:
     """What is to be said of a fix that was ended in the middle; a host without a journal costs one look."""
-    if not host.is_folder(JOURNAL):
-        return []
-    from vdscheck.journal import unfinished
 
-    said = unfinished(host)
+    def look() -> str | None:
+        if not host.is_folder(JOURNAL):
+            return None
+        from vdscheck.journal import unfinished
+
+        return unfinished(host)
+
+    try:
+        said = in_child(look, keeps=host.descriptors)
+    except StoppedError:
+        return []
+    except OSError as error:
+        return [f"the journal {JOURNAL}: {error.strerror}"]
     return [] if said is None else [said]
 
 
@@ -332,13 +388,24 @@ def _watching(settings: Settings, made: Callable[..., Report]) -> Progress:
 
 def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     """Judge the measurements of a saved report again."""
+    return or_early(asked, received, "host", lambda: _judge_saved(asked, file, received))
+
+
+def _judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     settings = settle(asked)
     catalogue = load()
-    types = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
     content = _saved(file, received)
-    if received:
-        say("vdscheck: interrupted before the report was read")
-        return 128 + received[0]
+    try:
+        # A report may come from anybody, and be made so that it is never judged.
+        drawn = in_child(lambda: _judged(settings, catalogue, file, content), JUDGE_LIMIT_S)
+    except (NoAnswerError, LostChildError) as error:
+        message = f"{file}: not judged within {JUDGE_LIMIT_S:g} s, as any report is: not one of ours"
+        raise UsageError(message) from error
+    return write(drawn, settings, received)
+
+
+def _judged(settings: Settings, catalogue: Catalogue, file: str, content: bytes) -> "Drawn":
+    types = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
     try:
         saved = codec.decode_report(content, types)
     except codec.CodecError as error:
@@ -346,11 +413,10 @@ def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
         raise UsageError(message) from error
     overrides = dict(saved.ruleset.overrides) if settings.file is None else {}
     overrides |= settings.overrides
-    profiles = list(settings.first("profile", asked.profile, saved.ruleset.profiles))
+    profiles = list(settings.first("profile", settings.asked.profile, saved.ruleset.profiles))
     rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__, saved.target.kind)
     said = _said_of_the_run(saved, catalogue, file)
-    made = report_of(settings, catalogue, rules, saved.run, saved.target, saved.measurements, said)
-    return deliver(made, settings, received, None)
+    return draw(report_of(settings, catalogue, rules, saved.run, saved.target, saved.measurements, said), settings)
 
 
 def _said_of_the_run(saved: codec.SavedReport, catalogue: Catalogue, file: str) -> list[str]:
@@ -377,9 +443,11 @@ def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
 
 
 def from_standard_input(received: Sequence[int]) -> bytes:
-    """All of it, or what came before an interruption: a read alone would be taken up again after one."""
+    """All of it. Raises StoppedError where a signal comes before its end: a read alone would be taken up again."""
     content = bytearray()
-    while not received and len(content) <= SAVED_LIMIT_BYTES:
+    while len(content) <= SAVED_LIMIT_BYTES:
+        if received:
+            raise StoppedError
         if select.select([0], [], [], INTERRUPTED_EVERY_S)[0]:
             piece = os.read(0, 1 << 20)
             if not piece:
@@ -396,7 +464,7 @@ def _saved(file: str, received: Sequence[int]) -> bytes:
             raise UsageError(message)
         return content
     try:
-        return Host().read_bytes(absolute(file), limit_bytes=SAVED_LIMIT_BYTES)
+        return answered(lambda: Host().read_bytes(absolute(file), limit_bytes=SAVED_LIMIT_BYTES), file)
     except UnavailableError as error:
         raise UsageError(error.absent.detail) from error
 
@@ -446,18 +514,32 @@ def report_of(
     return replace(made, gates=gates)
 
 
-def deliver(
-    made: Report,
-    settings: Settings,
-    received: Sequence[int],
-    instrument: Instrument | None,
-    *,
-    failed: bool = False,
-) -> int:
-    """Write every output that was asked for; the exit code by the contract's precedence."""
+@frozen
+class Drawn:
+    """A report in every format that was asked for, and what the exit code is where nothing else goes wrong."""
+
+    contents: tuple[bytes, ...]
+    code: int
+
+
+def draw(made: Report, settings: Settings, instrument: Instrument | None = None) -> Drawn:
+    """Draw every output that was asked for."""
+    contents = []
     for name, file in settings.outputs:
         terminal = Terminal(verbose=settings.terminal.verbose) if file else settings.terminal
-        content = FORMATS[name](made, replace(terminal, instrument=instrument is not None))
+        contents.append(FORMATS[name](made, replace(terminal, instrument=instrument is not None)))
+    return Drawn(tuple(contents), _code(made))
+
+
+def _code(made: Report) -> int:
+    if made.fix is not None and made.fix.outcome in ("refused", "given-back"):
+        return ExitCode.FIX
+    return ExitCode.OK if all(gate.holds for gate in made.gates) else ExitCode.GATE
+
+
+def write(drawn: Drawn, settings: Settings, received: Sequence[int], *, failed: bool = False) -> int:
+    """Write every output that was asked for; the exit code by the contract's precedence."""
+    for (_, file), content in zip(settings.outputs, drawn.contents, strict=True):
         try:
             if file:
                 output.to_file(file, content)
@@ -468,8 +550,4 @@ def deliver(
             failed = True
     if received:
         return 128 + received[0]
-    if failed:
-        return ExitCode.INTERNAL
-    if made.fix is not None and made.fix.outcome in ("refused", "given-back"):
-        return ExitCode.FIX
-    return ExitCode.OK if all(gate.holds for gate in made.gates) else ExitCode.GATE
+    return ExitCode.INTERNAL if failed else drawn.code

@@ -259,6 +259,7 @@ def _answer(
     function: Callable[[], Any], channel: int, keeps: Iterable[int], seconds: float, *, passes: bool
 ) -> NoReturn:
     try:
+        listen(())
         hand_over(signal.SIG_DFL)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         # Where the program is killed nobody else ends this process.

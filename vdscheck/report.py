@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import TypeVar
 
-from vdscheck.judge import Judged
+from vdscheck.judge import Judged, score
 from vdscheck.measurements import Identity, Machine
 from vdscheck.model import (
     SCHEMA_VERSION,
@@ -15,6 +15,7 @@ from vdscheck.model import (
     TargetNote,
     Tool,
 )
+from vdscheck.target import TargetKind
 
 T = TypeVar("T")
 
@@ -42,6 +43,19 @@ def build(
         fix=None,
         measurements=dict(measurements),
         warnings=(*warnings, *judged.warnings),
+    )
+
+
+def of_nothing(version: str, run: Run, kind: TargetKind, why: str) -> Report:
+    """The report of a run that ended before anything was examined."""
+    return build(
+        version=version,
+        run=run,
+        target=target_note({}, "/") if kind == "host" else cluster_note({}, "unnamed"),
+        ruleset=RulesetNote("none", (), {}),
+        judged=Judged((), score(()), (), ()),
+        measurements={},
+        warnings=(why,),
     )
 
 
