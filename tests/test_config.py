@@ -319,7 +319,7 @@ AN_EXAMPLE: dict[str, str] = {
 
 
 def test_each_key_that_reaches_out_has_an_example() -> None:
-    assert {name for name, key in config.KEYS.items() if key.bears_on is config.Matter.REACH} == set(AN_EXAMPLE)
+    assert {name for name, key in config.KEYS.items() if key.matter is config.Matter.REACH} == set(AN_EXAMPLE)
 
 
 @pytest.mark.parametrize("key", AN_EXAMPLE)

@@ -17,6 +17,10 @@ def ruleset(catalogue: Catalogue, *profiles: str, **overrides: Any) -> Ruleset:
     return build(catalogue, profiles or ("web",), overrides, "0")
 
 
+def waiver(check: str) -> dict[str, str]:
+    return {"check": check, "reason": "known", "expires": "2099-01-01"}
+
+
 @pytest.mark.parametrize(
     ("pattern", "check_id", "subject", "meant"),
     [
@@ -112,6 +116,13 @@ def test_a_profile_that_extends_another_has_its_limits(catalogue: Catalogue) -> 
             {"waivers": [{"check": "cpu.nothing", "reason": "x", "expires": "2027-01-01"}]},
             "no check is called",
         ),
+        ({"waivers": [waiver("*")]}, "* is a pattern, and a waiver names one check: write one waiver for each"),
+        ({"waivers": [waiver("sysctl.so*")]}, "accept; it matched sysctl.socket-buffers, sysctl.somaxconn"),
+        ({"waivers": [waiver("sysctl.somaxcon?")]}, "for each that you accept; it matched sysctl.somaxconn"),
+        ({"waivers": [waiver("*.space[/]")]}, "for each that you accept, with its subject; it matched disk.space"),
+        ({"waivers": [waiver("disk.space[/v*]")]}, "disk.space for all its subjects, or a waiver for each subject"),
+        ({"waivers": [waiver("disk.space[?]")]}, "disk.space for all its subjects, or a waiver for each subject"),
+        ({"waivers": [waiver("nothing.*")]}, "[[waivers]]: no check is called nothing.*"),
         ({"offer": {"cpus": 0}}, "[offer] cpus: more than nothing was bought"),
         ({"offer": {"cpus": -4}}, "[offer] cpus: more than nothing was bought"),
         ({"offer": {"memory": "-8 GiB"}}, "[offer] memory: more than nothing was bought"),
@@ -125,6 +136,17 @@ def test_what_cannot_be_followed_is_refused_in_one_line(
         ruleset(catalogue, **overrides)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_waiver_names_a_check_or_one_subject_of_it(catalogue: Catalogue) -> None:
+    named = ["disk.space", "disk.space[/var]", "redis.latency[[::1]:6379]"]
+    made = ruleset(catalogue, waivers=[waiver(each) for each in named])
+    assert [each.check for each in made.waivers] == named
+
+
+def test_a_pattern_in_a_saved_report_counts_as_it_did(catalogue: Catalogue) -> None:
+    made = build(catalogue, ["web"], {"waivers": [waiver("sysctl.*")]}, "0", saved=True)
+    assert [each.check for each in made.waivers] == ["sysctl.*"]
 
 
 def test_an_unknown_profile_is_refused_with_the_nearest(catalogue: Catalogue) -> None:

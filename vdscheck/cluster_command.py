@@ -61,6 +61,19 @@ class Wanted:
     node_reports: str | None = None
     files: Sequence[str] = ()
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """By the keys that a configuration has for it."""
+        return {
+            "context": self.context,
+            "kubeconfig": self.kubeconfig,
+            "namespace": self.namespaces,
+            "selector": self.selectors,
+            "min-nvme": self.min_nvme,
+            "region": self.regions,
+            "node-reports": self.node_reports,
+        }
+
 
 def examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
     """Examine a cluster, or manifests, and report."""
@@ -70,6 +83,7 @@ def examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
 def _examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
     began, started_at = time.monotonic(), now()
     settings = settle(asked if asked.only or not wanted.files else replace(asked, only=OF_MANIFESTS))
+    settings = replace(settings, said_of_cluster=wanted.said)
     offline = bool(settings.first("offline", asked.offline))
     if offline and not wanted.files:
         message = "--offline leaves nothing to examine but manifests: name one with -f"

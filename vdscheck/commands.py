@@ -14,7 +14,8 @@ from vdscheck import __version__, codec, config, judge, measure, output, report,
 from vdscheck.catalogue import Catalogue, CatalogueError, ProbeEntry, load
 from vdscheck.children import now
 from vdscheck.guard import ANSWER_LIMIT_S, LostChildError, NoAnswerError, StoppedError, in_child
-from vdscheck.model import Reason, Report, Run, Taken, TargetNote, UnavailableError, frozen
+from vdscheck.loosened import loosened, told
+from vdscheck.model import Loosening, Reason, Report, Run, Taken, TargetNote, UnavailableError, frozen
 from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
@@ -113,6 +114,10 @@ class Settings:
     outputs: tuple[tuple[str, str], ...] = field(default=())
     found: bool = False
     """Whether the file was found by looking, and not named by the caller."""
+    measures: bool = True
+    """False where a saved report is judged."""
+    said_of_cluster: Mapping[str, Any] = field(default_factory=dict)
+    """What the command line says of a cluster, by the keys of the configuration."""
 
     @property
     def plans(self) -> bool:
@@ -124,9 +129,25 @@ class Settings:
         """Whether it may be carried out."""
         return self.asked.fix and not self.asked.dry_run
 
+    @property
+    def decided(self) -> set[str]:
+        """The keys of the configuration that the command line has decided."""
+        asked = self.asked
+        efforts = dict.fromkeys(("passive", "quick", "thorough"), asked.effort)
+        same = ("profile", "only", "skip", "offline", "disk", "path")
+        said = {name: getattr(asked, name) for name in same} | efforts | {"redis": _redis(asked)}
+        return {name for name, value in {**said, **self.said_of_cluster}.items() if _is_said(value)}
+
+    @property
+    def asked_gates(self) -> set[str]:
+        """The names of the gates that the command line asks for."""
+        score, coverage = (given is not None for given in (self.asked.min_score, self.asked.min_coverage))
+        asked = {"min-score": score, "min-coverage": score or coverage, "fail-on": bool(self.asked.fail_on)}
+        return {name for name, wanted in asked.items() if wanted}
+
     def first(self, name: str, said: Any, otherwise: Any = None) -> Any:  # noqa: ANN401
         """What the command line said, or the configuration, or else the default."""
-        return said if said not in (None, (), []) else self.values.get(name, otherwise)
+        return said if _is_said(said) else self.values.get(name, otherwise)
 
     @property
     def effort(self) -> measure.Effort:
@@ -156,8 +177,7 @@ class Settings:
     def subjects(self) -> dict[str, Any]:
         """What the probes that measure one by one choose from: the options, and what plugins are told."""
         chosen = dict(self.values.get("plugin", {}))
-        redis = self.asked.redis or list(filter(None, [os.environ.get("VDSCHECK_REDIS_URL")]))
-        for name, said in (("disk", self.asked.disk), ("redis", redis), ("path", self.asked.path)):
+        for name, said in (("disk", self.asked.disk), ("redis", _redis(self.asked)), ("path", self.asked.path)):
             chosen[name] = list(self.first(name, said, ()))
         chosen["path-how"] = dict(self.asked.path_how)
         return chosen
@@ -188,6 +208,15 @@ def _own_descriptor(path: str) -> int | None:
     """The descriptor of this process that a path names, as /dev/stdin does."""
     found = re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,6})", path)
     return int(found[1]) if found else _STANDARD.get(path)
+
+
+def _is_said(value: object) -> bool:
+    """Whether the command line says it: None and empty are "not said"."""
+    return value not in (None, (), [])
+
+
+def _redis(asked: Asked) -> Sequence[str]:
+    return asked.redis or list(filter(None, [os.environ.get("VDSCHECK_REDIS_URL")]))
 
 
 def settle(asked: Asked) -> Settings:
@@ -392,7 +421,7 @@ def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
 
 
 def _judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
-    settings = settle(asked)
+    settings = replace(settle(asked), measures=False)
     catalogue = load()
     content = _saved(file, received)
     try:
@@ -411,10 +440,11 @@ def _judged(settings: Settings, catalogue: Catalogue, file: str, content: bytes)
     except codec.CodecError as error:
         message = f"{file}: not a report that can be judged: {error}"
         raise UsageError(message) from error
-    overrides = dict(saved.ruleset.overrides) if settings.file is None else {}
+    old = settings.file is None
+    overrides = dict(saved.ruleset.overrides) if old else {}
     overrides |= settings.overrides
     profiles = list(settings.first("profile", settings.asked.profile, saved.ruleset.profiles))
-    rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__, saved.target.kind)
+    rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__, saved.target.kind, saved=old)
     said = _said_of_the_run(saved, catalogue, file)
     return draw(report_of(settings, catalogue, rules, saved.run, saved.target, saved.measurements, said), settings)
 
@@ -426,7 +456,7 @@ def _said_of_the_run(saved: codec.SavedReport, catalogue: Catalogue, file: str) 
     note = saved.ruleset
     try:
         overrides = _plausible(note.overrides, file)
-        rules = ruleset.build(catalogue, note.profiles, overrides, __version__, saved.target.kind)
+        rules = ruleset.build(catalogue, note.profiles, overrides, __version__, saved.target.kind, saved=True)
     except (UsageError, ruleset.RulesetError):
         return list(saved.warnings)
     judged = judge.judge(catalogue, rules, saved.measurements, saved.run.started_at[:10])
@@ -511,7 +541,21 @@ def report_of(
         min_coverage=settings.first("min-coverage", settings.asked.min_coverage),
         fail_on=settings.first("fail-on", settings.asked.fail_on, ()),
     )
+    loosening = _loosening(settings, target.kind, run_note.started_at[:10])
+    asked = settings.asked_gates
+    gates = tuple(replace(gate, loosened_by=loosening) if gate.name in asked else gate for gate in gates)
     return replace(made, gates=gates)
+
+
+def _loosening(settings: Settings, target: TargetKind, today: str) -> Loosening | None:
+    """What the configuration changes of what the gates of the command line rest on, where nobody named it."""
+    if not settings.found or settings.file is None:
+        return None
+    decided = settings.decided
+    if settings.asked.min_score is None or settings.asked.min_coverage is not None:
+        decided |= {"min-coverage"}
+    what = tuple(loosened(settings.values, decided, target, today, measures=settings.measures))
+    return Loosening(safe_text(settings.file), what) if what else None
 
 
 @frozen
@@ -520,6 +564,8 @@ class Drawn:
 
     contents: tuple[bytes, ...]
     code: int
+    said: tuple[str, ...] = ()
+    """What standard error says of it."""
 
 
 def draw(made: Report, settings: Settings, instrument: Instrument | None = None) -> Drawn:
@@ -528,7 +574,7 @@ def draw(made: Report, settings: Settings, instrument: Instrument | None = None)
     for name, file in settings.outputs:
         terminal = Terminal(verbose=settings.terminal.verbose) if file else settings.terminal
         contents.append(FORMATS[name](made, replace(terminal, instrument=instrument is not None)))
-    return Drawn(tuple(contents), _code(made))
+    return Drawn(tuple(contents), _code(made), tuple(told(made.gates)))
 
 
 def _code(made: Report) -> int:
@@ -539,6 +585,8 @@ def _code(made: Report) -> int:
 
 def write(drawn: Drawn, settings: Settings, received: Sequence[int], *, failed: bool = False) -> int:
     """Write every output that was asked for; the exit code by the contract's precedence."""
+    for line in drawn.said:
+        say(line)
     for (_, file), content in zip(settings.outputs, drawn.contents, strict=True):
         try:
             if file:

@@ -12,7 +12,7 @@ from typing import Any
 from vdscheck import trusted
 from vdscheck.model import UnavailableError, frozen
 from vdscheck.ruleset import OFFER, nearest
-from vdscheck.target import Host, absolute, safe_text
+from vdscheck.target import Host, TargetKind, absolute, safe_text
 
 FAIL_ON = ("warn", "fail", "unknown")
 WORDS_LIMIT = 1000
@@ -108,7 +108,7 @@ def _checked(table: Mapping[str, Any], file: str, text: str, *, here: bool) -> d
         if key not in KEYS:
             message = f"{where} is not a known key: {nearest(key, list(KEYS))}"
             raise ConfigError(message)
-        if here and KEYS[key].bears_on is Matter.REACH:
+        if here and KEYS[key].matter is Matter.REACH:
             message = (
                 f"{where} says what is connected to, read or run: a file that is found in the current folder "
                 f"may not. If you mean it: --config ./{HERE}"
@@ -249,8 +249,8 @@ class Matter(Enum):
 
     REACH = "what is examined, connected to, read or run"
     """Not in a file that is found in the current folder: that may be anybody's who brings files there."""
-    JUDGING = "what is measured, and what it is judged by"
-    """With a gate on the command line a found file that sets it is named: it may open the gate."""
+    MEASURING = "what is measured, and how much"
+    JUDGING = "what measurements are judged by"
     GATE = "a gate"
     SHOWING = "how the report is shown"
 
@@ -260,7 +260,9 @@ class Key:
     """A key of the configuration: how its value is checked (it returns it, or raises ValueError), and its matter."""
 
     check: Callable[[object], Any]
-    bears_on: Matter
+    matter: Matter
+    target: TargetKind | None = None
+    """What it is about; None is either."""
 
 
 KEYS: Mapping[str, Key] = {
@@ -272,26 +274,26 @@ KEYS: Mapping[str, Key] = {
     "min-score": Key(_percent, Matter.GATE),
     "min-coverage": Key(_percent, Matter.GATE),
     "fail-on": Key(_fail_on, Matter.GATE),
-    "passive": Key(_flag, Matter.JUDGING),
-    "quick": Key(_flag, Matter.JUDGING),
-    "thorough": Key(_flag, Matter.JUDGING),
-    "offline": Key(_flag, Matter.JUDGING),
-    "disk": Key(_words, Matter.REACH),
-    "redis": Key(_words, Matter.REACH),
-    "path": Key(_words, Matter.REACH),
+    "passive": Key(_flag, Matter.MEASURING, "host"),
+    "quick": Key(_flag, Matter.MEASURING, "host"),
+    "thorough": Key(_flag, Matter.MEASURING, "host"),
+    "offline": Key(_flag, Matter.MEASURING),
+    "disk": Key(_words, Matter.REACH, "host"),
+    "redis": Key(_words, Matter.REACH, "host"),
+    "path": Key(_words, Matter.REACH, "host"),
     "quiet": Key(_flag, Matter.SHOWING),
     "verbose": Key(_flag, Matter.SHOWING),
     "no-color": Key(_flag, Matter.SHOWING),
-    "context": Key(_text, Matter.REACH),
-    "kubeconfig": Key(_text, Matter.REACH),
-    "namespace": Key(_words, Matter.JUDGING),
-    "selector": Key(_words, Matter.JUDGING),
-    "min-nvme": Key(_count, Matter.JUDGING),
-    "region": Key(_words, Matter.JUDGING),
-    "node-reports": Key(_text, Matter.REACH),
+    "context": Key(_text, Matter.REACH, "cluster"),
+    "kubeconfig": Key(_text, Matter.REACH, "cluster"),
+    "namespace": Key(_words, Matter.MEASURING, "cluster"),
+    "selector": Key(_words, Matter.MEASURING, "cluster"),
+    "min-nvme": Key(_count, Matter.MEASURING, "cluster"),
+    "region": Key(_words, Matter.MEASURING, "cluster"),
+    "node-reports": Key(_text, Matter.REACH, "cluster"),
     "limits": Key(_limits, Matter.JUDGING),
     "severity": Key(_table, Matter.JUDGING),
-    "offer": Key(_offer, Matter.JUDGING),
+    "offer": Key(_offer, Matter.JUDGING, "host"),
     "waivers": Key(_waivers, Matter.JUDGING),
     "plugin": Key(_table, Matter.REACH),  # what a plugin is told to examine, among other things
 }

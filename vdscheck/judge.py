@@ -32,6 +32,8 @@ from vdscheck.threshold import Conflict, absent_judgement
 
 CHECK_LIMIT_S = 5.0
 PROVISIONAL_BELOW = 0.6
+USUAL_COVERAGE = 60
+"""Per cent: the gate that comes with one on the score, where no other is asked for."""
 GRADES: tuple[tuple[int, Literal["A", "B", "C", "D"]], ...] = ((90, "A"), (80, "B"), (70, "C"), (50, "D"))
 CAPS = {Severity.CRITICAL: 49, Severity.HIGH: 79}
 
@@ -373,7 +375,7 @@ def gates(
     if min_score is not None:
         holds = scored.value is not None and scored.value >= min_score
         found.append(Gate("min-score", min_score, scored.value, holds))
-        min_coverage = 60 if min_coverage is None else min_coverage
+        min_coverage = USUAL_COVERAGE if min_coverage is None else min_coverage
     if min_coverage is not None:
         percent = round(100 * scored.coverage, 1)
         found.append(Gate("min-coverage", min_coverage, percent, percent >= min_coverage))

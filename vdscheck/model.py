@@ -336,7 +336,7 @@ class Waiver:
     """A finding that the configuration accepts, with a reason, until a day (included)."""
 
     check: str
-    """A check id, a finding such as `sysctl.persistence[vm.swappiness]`, or a glob of either."""
+    """A check id (then all its subjects), or a finding such as `sysctl.persistence[vm.swappiness]`."""
     reason: str
     expires: str
     """A day as YYYY-MM-DD."""
@@ -394,6 +394,14 @@ class Score:
 
 
 @frozen
+class Loosening:
+    """What a configuration file that was found, and not named by the caller, changes of what a gate rests on."""
+
+    file: str
+    what: tuple[str, ...]
+
+
+@frozen
 class Gate:
     """A condition that the caller asked for."""
 
@@ -401,6 +409,7 @@ class Gate:
     threshold: int | str
     value: int | float | None
     holds: bool
+    loosened_by: Loosening | None = None
 
 
 @frozen

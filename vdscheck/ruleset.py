@@ -202,11 +202,14 @@ def build(
     overrides: Mapping[str, Any],
     version: str,
     target: TargetKind = "host",
+    *,
+    saved: bool = False,
 ) -> Ruleset:
     """The ruleset of some profiles and overrides, for a host or for a cluster.
 
     `overrides` is what the configuration and the command line change, in a form that the report
-    keeps: `limits`, `severity`, `offer`, `waivers`, `only`, `skip`. Raises RulesetError.
+    keeps: `limits`, `severity`, `offer`, `waivers`, `only`, `skip`. Those of a `saved` report count as they did:
+    an earlier version took patterns as waivers. Raises RulesetError.
     """
     profiles = list(dict.fromkeys(profiles))  # to say one twice says nothing more
     chosen = [read_profile(name, catalogue) for name in profiles]
@@ -228,6 +231,8 @@ def build(
     waivers = tuple(Waiver(**each) for each in overrides.get("waivers", ()))
     for waiver in waivers:
         _known_pattern(waiver.check, catalogue, "[[waivers]]")
+        if not saved:
+            _refuse_a_pattern(waiver.check, catalogue)
     note = RulesetNote(_identity(profiles, version, overrides, limits), tuple(profiles), dict(overrides))
     whys: dict[str, str] = {}
     for profile in chosen:
@@ -360,6 +365,23 @@ def _known_pattern(pattern: str, catalogue: Catalogue, where: str) -> None:
     if not any(fnmatch.fnmatchcase(check_id, wanted) for check_id in catalogue.checks):
         message = f"{where}: no check is called {pattern}: {nearest(wanted, list(catalogue.checks))}"
         raise RulesetError(message)
+
+
+def _refuse_a_pattern(waived: str, catalogue: Catalogue) -> None:
+    """A waiver names one check, or one subject of one: a pattern accepts what nobody has looked at."""
+    if "*" not in waived and "?" not in waived:
+        return
+    name, _, subject = waived.partition("[")
+    matched = [check_id for check_id in sorted(catalogue.checks) if fnmatch.fnmatchcase(check_id, name)]
+    how = "write one waiver for each that you accept"
+    if matched == [name]:
+        how = f"write {name} for all its subjects, or a waiver for each subject"
+    elif subject:
+        how += ", with its subject"
+    message = (
+        f"[[waivers]]: {waived} is a pattern, and a waiver names one check: {how}; it matched {', '.join(matched)}"
+    )
+    raise RulesetError(message)
 
 
 def _selected(ruleset: Ruleset, catalogue: Catalogue, target: TargetKind) -> tuple[CheckEntry, ...]:

@@ -344,13 +344,18 @@ def _warnings(canvas: Canvas, report: Report, *, verbose: bool) -> None:
 
 
 def _gates(canvas: Canvas, report: Report, *, only_broken: bool) -> None:
-    shown = [gate for gate in report.gates if not (gate.holds and only_broken)]
+    shown = [gate for gate in report.gates if not (gate.holds and only_broken) or gate.loosened_by]
     for number, gate in enumerate(shown):
         found = "no score" if gate.value is None else f"found {spoken(gate.value)}"
         name = harmless(f"{gate.name} {gate.threshold}", NAME_LIMIT)
         outcome: Span = ("holds", "") if gate.holds else ("does not hold", "bold red")
         label = ("GATE" if number == 0 else "", "bold")
         canvas.prose([(f"{name} ", ""), outcome, (f" ({found})", "")], indent=INDENT, label=label)
+    loosening = next((gate.loosened_by for gate in shown if gate.loosened_by), None)
+    if loosening:
+        said = f"{loosening.file}, found and not named with --config, changes what the gates judge:"
+        for number, line in enumerate([said, *loosening.what]):
+            canvas.prose([(harmless(line), "")], indent=INDENT if number == 0 else INDENT + 2)
 
 
 def _footer(canvas: Canvas, report: Report, *, verbose: bool) -> None:
