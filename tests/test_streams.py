@@ -260,6 +260,7 @@ def test_readers_that_go_away_cost_neither_the_run_nor_its_files(tmp_path: Path)
     assert json.loads((tmp_path / "saved.json").read_bytes())["run"]["complete"] is True
 
 
+@pytest.mark.slow
 def test_a_live_table_whose_terminal_goes_away_is_measured_to_its_end(tmp_path: Path) -> None:
     master, terminal = pty.openpty()
     running = start(

@@ -111,7 +111,8 @@ class Settings:
     asked: Asked
     file: str | None
     values: Mapping[str, Any]
-    outputs: tuple[tuple[str, str], ...] = field(default=())
+    outputs: tuple[tuple[str, output.Place | None], ...] = field(default=())
+    """Each format that is wanted, and where; None is standard output, which is the first."""
     found: bool = False
     """Whether the file was found by looking, and not named by the caller."""
     measures: bool = True
@@ -233,23 +234,26 @@ def settle(asked: Asked) -> Settings:
     found = _configuration(asked)
     settings = Settings(asked, found.file, found.values, found=found.found)
     chosen = settings.first("format", asked.format, "json" if found.values.get("json") else "text")
-    outputs = [(chosen, "")]
-    for written in asked.outputs:
-        name, equals, file = written.partition("=")
-        if not equals or not file:
-            message = f"-o {written}: write -o FORMAT=FILE, as in -o json=report.json"
-            raise UsageError(message)
-        outputs.append((name, file))
-    for name, file in outputs:
+    written = [_written(each) for each in asked.outputs]
+    for name in (chosen, *(name for name, _ in written)):
         if name not in FORMATS:
             message = f"there is no format {name}: {ruleset.nearest(name, list(FORMATS))}"
             raise UsageError(message)
-        if file:
-            try:
-                output.check_folder(file)
-            except output.OutputError as error:
-                raise UsageError(str(error)) from error
-    return replace(settings, outputs=tuple(outputs))
+    try:
+        places = output.places(file for _, file in written)
+    except output.OutputError as error:
+        raise UsageError(str(error)) from error
+    named = zip((name for name, _ in written), places, strict=True)
+    return replace(settings, outputs=((chosen, None), *named))
+
+
+def _written(option: str) -> tuple[str, str]:
+    """The format and the file of one -o."""
+    name, equals, file = option.partition("=")
+    if not equals or not file:
+        message = f"-o {option}: write -o FORMAT=FILE, as in -o json=report.json"
+        raise UsageError(message)
+    return name, file
 
 
 def _configuration(asked: Asked) -> config.Config:
@@ -571,8 +575,8 @@ class Drawn:
 def draw(made: Report, settings: Settings, instrument: Instrument | None = None) -> Drawn:
     """Draw every output that was asked for."""
     contents = []
-    for name, file in settings.outputs:
-        terminal = Terminal(verbose=settings.terminal.verbose) if file else settings.terminal
+    for name, place in settings.outputs:
+        terminal = settings.terminal if place is None else Terminal(verbose=settings.terminal.verbose)
         contents.append(FORMATS[name](made, replace(terminal, instrument=instrument is not None)))
     return Drawn(tuple(contents), _code(made), tuple(told(made.gates)))
 
@@ -587,12 +591,14 @@ def write(drawn: Drawn, settings: Settings, received: Sequence[int], *, failed: 
     """Write every output that was asked for; the exit code by the contract's precedence."""
     for line in drawn.said:
         say(line)
-    for (_, file), content in zip(settings.outputs, drawn.contents, strict=True):
+    pairs = zip((place for _, place in settings.outputs), drawn.contents, strict=True)
+    # What a reader can hold up comes last: a second signal must not cost a file.
+    for place, content in sorted(pairs, key=lambda pair: pair[0] is None or pair[0].is_stream):
         try:
-            if file:
-                output.to_file(file, content)
-            else:
+            if place is None:
                 output.to_stdout(content)
+            else:
+                place.write(content)
         except output.OutputError as error:
             say(f"vdscheck: {error}")
             failed = True

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
 from vdscheck.model import frozen
@@ -30,6 +31,34 @@ class File:
     mode: int
     uid: int
     gid: int
+
+
+def put(folder: int, name: str, file: File, new_name: str, finish: Callable[[int], None] = lambda _: None) -> None:
+    """Put a file into an open folder at once, under the new name until it is complete. Raises OSError.
+
+    What else it needs before it has its name is done by `finish`, with its descriptor. The new name is gone after an
+    error; only what ends the process leaves it behind.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(new_name, flags, 0o600, dir_fd=folder)
+    try:
+        try:
+            view = memoryview(file.content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            made = os.fstat(descriptor)
+            if (made.st_uid, made.st_gid) != (file.uid, file.gid):
+                os.fchown(descriptor, file.uid, file.gid)
+            os.fchmod(descriptor, file.mode)
+            finish(descriptor)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(new_name, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new_name, dir_fd=folder)
+        raise
 
 
 class Folder:
@@ -77,25 +106,7 @@ class Folder:
     def write(self, name: str, file: File) -> None:
         """Put a file there at once: no instant sees half of it, and after it no power cut loses it. Raises OSError."""
         self.tidy()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(NEW_NAME, flags, 0o600, dir_fd=self.descriptor)
-        try:
-            try:
-                view = memoryview(file.content)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-                made = os.fstat(descriptor)
-                if (made.st_uid, made.st_gid) != (file.uid, file.gid):
-                    os.fchown(descriptor, file.uid, file.gid)
-                os.fchmod(descriptor, file.mode)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.rename(NEW_NAME, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-        except OSError:
-            with suppress(OSError):
-                self.tidy()
-            raise
+        put(self.descriptor, name, file, NEW_NAME)
         os.fsync(self.descriptor)
 
     def remove(self, name: str) -> None:

@@ -28,21 +28,25 @@ class UnreadError(TimeoutError):
     """A signal came, and nobody takes what is still to be written."""
 
 
-class _Patience:
+class Patience:
     """Since the first wait after a signal."""
 
     def __init__(self) -> None:
         self._until_s: float | None = None
 
-    def check(self) -> None:
-        """Raise UnreadError where it is over."""
+    def is_over(self) -> bool:
+        """Whether others have been waited for long enough."""
         if self._until_s is None and interrupted():
             self._until_s = time.monotonic() + PATIENCE_S
-        if self._until_s is not None and time.monotonic() >= self._until_s:
+        return self._until_s is not None and time.monotonic() >= self._until_s
+
+    def check(self) -> None:
+        """Raise UnreadError where it is over."""
+        if self.is_over():
             raise UnreadError(errno.ETIMEDOUT, "nobody reads it: the rest was not written")
 
 
-_patience = _Patience()
+patience = Patience()
 
 
 def write(descriptor: int, content: bytes) -> None:
@@ -60,7 +64,7 @@ def _wait_for_room(descriptor: int) -> None:
     room = select.poll()
     room.register(descriptor, select.POLLOUT)
     if not room.poll(1000 * TICK_S):
-        _patience.check()
+        patience.check()
     else:
         time.sleep(TOO_LITTLE_S)
 
@@ -71,7 +75,7 @@ def _ticking() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGALRM, lambda _number, _frame: _patience.check())
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: patience.check())
     signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
     try:
         yield

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Callable
 
 from vdscheck.model import Reason, UnavailableError, frozen, unmeasured
 from vdscheck.root import LINKS_LIMIT
@@ -37,7 +38,7 @@ def read(path: str, user_id: int, *, limit_bytes: int = READ_LIMIT_BYTES) -> byt
     Raises UntrustedError, and UnavailableError for what is trusted and cannot be read.
     """
     try:
-        descriptor = _opened(path, _Caller(user_id))
+        descriptor = _walked(path, _Caller(user_id), _Way.take)
         try:
             return _content(descriptor, path, limit_bytes)
         finally:
@@ -45,6 +46,20 @@ def read(path: str, user_id: int, *, limit_bytes: int = READ_LIMIT_BYTES) -> byt
     except OSError as error:
         why = f"{safe_text(path)}: {os.strerror(error.errno or 0)}"
         raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+
+
+def folder(path: str, user_id: int) -> int:
+    """A folder to write into, as a descriptor (O_PATH), by its absolute path.
+
+    It may be anybody's, but a link leads there only where nobody but this user and root can have made it or put it
+    there. Raises UntrustedError for another link, and OSError.
+    """
+    return _walked(path, _Caller(user_id), _Way.take_folder, passes=True)
+
+
+def check_folder(descriptor: int, path: str, user_id: int) -> None:
+    """Raise UntrustedError for a folder in which others than this user and root can put names, sticky or not."""
+    _Caller(user_id).check_folder(path, descriptor, bears_sticky=False)
 
 
 def _content(descriptor: int, path: str, limit_bytes: int) -> bytes:
@@ -61,9 +76,9 @@ def _content(descriptor: int, path: str, limit_bytes: int) -> bytes:
 # The way
 
 
-def _opened(path: str, caller: "_Caller") -> int:
-    """A descriptor of the file, for reading: the one that was checked."""
-    way = _Way(caller)
+def _walked(path: str, caller: "_Caller", take: Callable[["_Way"], int], *, passes: bool = False) -> int:
+    """A descriptor of what stands at the end of the way: what was checked."""
+    way = _Way(caller, passes=passes)
     try:
         parts = _parts(path)
         while parts:
@@ -74,7 +89,7 @@ def _opened(path: str, caller: "_Caller") -> int:
             if target.startswith("/"):
                 way.back_to_root()
             parts = _parts(target) + parts
-        return way.take()
+        return take(way)
     finally:
         way.close()
 
@@ -86,8 +101,10 @@ def _parts(path: str) -> list[str]:
 class _Way:
     """The folders from / to where a walk stands, each open and checked, and at its end the file."""
 
-    def __init__(self, caller: "_Caller") -> None:
+    def __init__(self, caller: "_Caller", *, passes: bool) -> None:
         self._caller = caller
+        self._passes = passes
+        """Whether folders of others are passed, where no link in them is followed."""
         self._steps: list[tuple[str, int]] = []
         self._links = 0
         self._enter("", os.open("/", _THROUGH | os.O_DIRECTORY))
@@ -103,7 +120,9 @@ class _Way:
             self._enter(name, here)
             return None
         try:
-            self._caller.check_owner(self._path(name), os.fstat(here))
+            if self._passes:
+                self._caller.check_folder(self._path(), self._steps[-1][1])
+            self._caller.check_link(self._path(name), os.fstat(here), os.fstat(self._steps[-1][1]))
             self._links += 1
             if self._links > LINKS_LIMIT:
                 message = f"{self._path(name)} leads through too many links"
@@ -128,6 +147,10 @@ class _Way:
             raise
         return descriptor
 
+    def take_folder(self) -> int:
+        """The folder at the end, for the caller to close."""
+        return os.open(".", _THROUGH | os.O_DIRECTORY, dir_fd=self._steps[-1][1])
+
     def back_to_root(self) -> None:
         while len(self._steps) > 1:
             self._leave()
@@ -138,11 +161,8 @@ class _Way:
 
     def _enter(self, name: str, here: int) -> None:
         self._steps.append((name, here))
-        found = os.fstat(here)
-        if stat.S_ISDIR(found.st_mode):
-            self._caller.check_owner(self._path(), found)
-            if not found.st_mode & stat.S_ISVTX:
-                self._caller.check_writers(self._path(), found, _acl_of_folder(here))
+        if not self._passes and stat.S_ISDIR(os.fstat(here).st_mode):
+            self._caller.check_folder(self._path(), here)
 
     def _leave(self) -> None:
         os.close(self._steps.pop()[1])
@@ -166,6 +186,20 @@ class _Caller:
         if not self._is_trusted(found.st_uid):
             message = f"{path} belongs to another user ({found.st_uid})"
             raise UntrustedError(message)
+
+    def check_link(self, path: str, link: os.stat_result, folder: os.stat_result) -> None:
+        """Refuse a link of somebody else, and one that anybody may have put where it is by a second name of it."""
+        self.check_owner(path, link)
+        if folder.st_mode & stat.S_ISVTX and link.st_nlink > 1:
+            message = f"{path} has another name (a hard link), and anybody may have made it"
+            raise UntrustedError(message)
+
+    def check_folder(self, path: str, folder: int, *, bears_sticky: bool = True) -> None:
+        """Refuse a folder in which somebody else can put a name, or exchange what has one."""
+        found = os.fstat(folder)
+        self.check_owner(path, found)
+        if not (bears_sticky and found.st_mode & stat.S_ISVTX):
+            self.check_writers(path, found, _acl_of_folder(folder))
 
     def check_writers(self, path: str, found: os.stat_result, acl: bytes | None) -> None:
         """Refuse what somebody else can write."""
