@@ -261,7 +261,12 @@ def _configuration(asked: Asked) -> config.Config:
     if asked.no_config:
         return config.Config()
     named = asked.config or os.environ.get("VDSCHECK_CONFIG")
-    return config.read(named) if named else config.find(os.environ, user_id=os.geteuid())
+    if named:
+        return answered(lambda: config.read(named), named, otherwise=": --no-config reads no configuration")
+    # Which of the places does not answer is not known here.
+    places = f"one of ./{config.HERE}, ~/{config.OF_THE_USER} and {config.OF_THE_SYSTEM}"
+    user_id = os.geteuid()
+    return answered(lambda: config.find(os.environ, user_id=user_id), places, otherwise=": --no-config looks at none")
 
 
 def _catalogue_for(settings: Settings) -> Catalogue:

@@ -20,6 +20,9 @@ WORDS_LIMIT = 1000
 WORD_LIMIT = 4096
 """Characters: the longest path that Linux takes."""
 HERE = "vdscheck.toml"
+OF_THE_USER = ".config/vdscheck/config.toml"
+"""Below the home folder."""
+OF_THE_SYSTEM = "/etc/vdscheck/config.toml"
 
 
 class ConfigError(Exception):
@@ -42,9 +45,9 @@ def find(environment: Mapping[str, str], *, user_id: int) -> Config:
     Raises ConfigError, also for one that somebody else than this user and root can have written.
     """
     home = environment.get("HOME", "")
-    places = [HERE, "/etc/vdscheck/config.toml"]
+    places = [HERE, OF_THE_SYSTEM]
     if os.path.isabs(home):
-        places.insert(1, os.path.join(home, ".config/vdscheck/config.toml"))
+        places.insert(1, os.path.join(home, OF_THE_USER))
     for place in places:
         try:
             path = absolute(place)

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
+from vdscheck.guard import StoppedError, in_child
 from vdscheck.model import frozen
 from vdscheck.target import Host
 
@@ -177,6 +178,17 @@ def _holds_something(host: Host, path: str) -> bool:
 
 
 def _open(host: Host, path: str) -> int:
+    """Open a folder that answers. Raises OSError, NoAnswerError where it does not, and FixError at a signal."""
+
+    def look() -> None:
+        parent, name = host.place(path)
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+
+    try:
+        in_child(look, keeps=host.descriptors)
+    except StoppedError:
+        message = "interrupted"
+        raise FixError(message) from None
     parent, name = host.place(path)
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)

@@ -1,0 +1,94 @@
+"""A file system that never answers, wherever the program looks: it ends by itself in one line, and at a signal."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests import dead_mount
+from tests.program import PROGRAM, children, wait_for
+from vdscheck import pages
+
+pytestmark = dead_mount.needs_fuse
+
+DEAD = "DEAD"
+"""Stands for the folder that never answers."""
+RUN = (*PROGRAM, "--passive", "-q", "--only", "sysctl.somaxconn")
+CALLS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "HOME": (RUN, {"env": {"HOME": DEAD}}),
+    "the current folder": ((sys.executable, "-P", *RUN[1:]), {"cwd": DEAD}),
+    "--config": ((*RUN, "--config", f"{DEAD}/c.toml"), {}),
+    "VDSCHECK_CONFIG": (RUN, {"env": {"VDSCHECK_CONFIG": f"{DEAD}/c.toml"}}),
+    "--root": ((*RUN, "--root", DEAD), {}),
+    "judge": ((*PROGRAM, "judge", f"{DEAD}/report.json"), {}),
+    "-f": ((*PROGRAM, "cluster", "--offline", "-f", f"{DEAD}/manifest.yaml"), {}),
+    "--kubeconfig": ((*PROGRAM, "cluster", "--kubeconfig", f"{DEAD}/config"), {}),
+    "KUBECONFIG": ((*PROGRAM, "cluster"), {"env": {"KUBECONFIG": f"{DEAD}/config"}}),
+    "--node-reports": ((*PROGRAM, "cluster", "--offline", "-f", "/dev/null", "--node-reports", DEAD), {}),
+    "undo --root": ((*PROGRAM, "undo", "--root", DEAD), {}),
+}
+
+EVERY_DAY = {"--root"}
+
+
+def started(folder: Path, name: str, *more: str, **options: Any) -> "subprocess.Popen[str]":
+    words, about = CALLS[name]
+
+    def named(text: str) -> str:
+        return text.replace(DEAD, str(folder))
+
+    about = {**about, "env": {key: named(value) for key, value in about.get("env", {}).items()}}
+    if "cwd" in about:
+        about["cwd"] = named(about["cwd"])
+    return dead_mount.popen(folder, [*map(named, words), *more], **about, **options)
+
+
+def ended(running: "subprocess.Popen[str]") -> tuple[int, str, list[str]]:
+    try:
+        stdout, stderr = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.wait()
+    return running.returncode, stdout, stderr.splitlines()
+
+
+NAMES = [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in CALLS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_ends_by_itself_in_one_line(tmp_path: Path, name: str) -> None:
+    code, stdout, said = ended(started(tmp_path, name))
+    assert (code, stdout) == (2, "")
+    assert len(said) == 1
+    assert said[0].startswith("vdscheck: ")
+    assert "does not answer within 5 s" in said[0]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_signal_ends_it_at_once(tmp_path: Path, name: str, number: signal.Signals, code: int) -> None:
+    more = () if name == "undo --root" else ("--json",)
+    running = started(tmp_path, name, *more)
+    # One child serves the file system, the other one waits for it.
+    wait_for(lambda: running.poll() is not None or len(children(running.pid)) > 1)
+    running.send_signal(number)
+    ended_with, stdout, said = ended(running)
+    assert ended_with == code
+    if more:
+        assert said == ["vdscheck: interrupted before anything was examined"]
+        found = json.loads(stdout)
+        jsonschema.Draft202012Validator(json.loads(pages.schema())).validate(found)
+        assert (found["run"]["complete"], found["findings"], found["score"]["value"]) == (False, [], None)
+
+
+@pytest.mark.slow
+def test_the_way_out_of_a_dead_home_is_one_that_is_said(tmp_path: Path) -> None:
+    _, _, said = ended(started(tmp_path, "HOME"))
+    assert said[0].endswith(": --no-config looks at none")
+    code, stdout, said = ended(started(tmp_path, "HOME", "--no-config", "--json"))
+    assert (code, said, json.loads(stdout)["run"]["complete"]) == (0, [], True)
