@@ -209,7 +209,7 @@ def _cleaned(path: str, content: str) -> str:
         return _BLANKED[path]
     if _PRIVATE.search(path):
         return "0\n"
-    if path == "/proc/self/mountinfo":
+    if path in ("/proc/self/mountinfo", "/proc/1/mountinfo"):
         lines = content.splitlines(keepends=True)
         return "".join(line for line in lines if not _OWN_MOUNTS.fullmatch(line.split(" ")[4]))
     if path == "/proc/1/environ":

@@ -380,7 +380,7 @@ def test_an_image_gets_the_persistent_part_inside_it_alone(tmp_path: Path) -> No
     assert not ours.exists()
 
 
-def test_a_container_that_owns_no_kernel_has_nothing_to_do(tmp_path: Path) -> None:
+def test_a_container_that_owns_no_kernel_is_refused(tmp_path: Path) -> None:
     site = product_tree("bookworm", tmp_path / "site")
     done = run_in_container(
         ["python3", "-m", "vdscheck", "--fix", "--yes", "--json", "--passive", "--only", "sysctl.*"],
@@ -389,8 +389,8 @@ def test_a_container_that_owns_no_kernel_has_nothing_to_do(tmp_path: Path) -> No
         timeout_s=60,
     )
     report = valid(done.stdout)
-    assert report["fix"]["outcome"] == "nothing-to-do"
-    assert done.stderr == ""
+    assert (done.returncode, report["fix"]["outcome"], done.stderr) == (3, "refused", "")
+    assert report["fix"]["detail"].startswith("the kernel is not this machine's own (")
 
 
 def test_two_real_fixes_at_once_end_in_one_whole_state() -> None:

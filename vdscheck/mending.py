@@ -9,6 +9,7 @@ from vdscheck import output
 from vdscheck.files import FixError
 from vdscheck.fix import Bench, Terms, carried_out, recovered
 from vdscheck.model import FixRecord, Measurements, Report
+from vdscheck.probes import ownership
 from vdscheck.render.formats import FORMATS, Terminal, plan, show
 from vdscheck.render.question import can_ask, confirmed
 
@@ -25,10 +26,12 @@ class Mender:
     shows_first: bool
     """Whether a person sees the report before the question."""
     _refused: str | None = field(default=None, init=False)
+    _foreseen: str | None = field(default=None, init=False)
+    """Why a fix would be refused that is only planned."""
 
     def recovered(self) -> list[str]:
         """Give back what an earlier run left behind, before anything is measured; what is to be said of it."""
-        if self.terms.dry_run or (self.bench.host.live and os.geteuid() != 0):
+        if self._may_change_nothing():
             return []
         try:
             return recovered(self.bench)
@@ -36,12 +39,29 @@ class Mender:
             self._refused = str(error)
             return []
 
+    def _may_change_nothing(self) -> bool:
+        """Whether nothing is given back or fixed here: by the call, or as the kernel or the root is another's."""
+        if not self.bench.host.live:
+            return self.terms.dry_run
+        found = ownership.look(self.bench.host)
+        if found.kernel is None:
+            # The plan leaves every key alone then, and names it.
+            return True
+        why = ownership.refusal(found)
+        if self.terms.dry_run:
+            self._foreseen = why
+        elif found.root is not None or os.geteuid() == 0:
+            self._refused = why
+        return self.terms.dry_run or why is not None or os.geteuid() != 0
+
     def mended(self, first: Report, made: Made) -> Report:
         """The report after the fix, with what it did; or the first one, with why not."""
         if self._refused is not None:
             return replace(first, fix=_refusal(self._refused, first))
         self.bench.ask = lambda record: self._asked(first, record)
         result = carried_out(self.bench, first.measurements, self.terms)
+        if self._foreseen is not None:
+            result.record = replace(result.record, detail=f"--fix would change nothing here: {self._foreseen}")
         said = [*first.warnings, *result.warnings]
         if result.measurements is first.measurements:
             run = replace(first.run, complete=not self.bench.stopped())

@@ -8,6 +8,7 @@ from vdscheck.files import FixError
 from vdscheck.fix import desk
 from vdscheck.journal import FOLDER, Entry, Journal
 from vdscheck.model import LeftAlone
+from vdscheck.probes import ownership
 from vdscheck.render.formats import say
 from vdscheck.render.safe import harmless
 from vdscheck.target import Host
@@ -37,6 +38,10 @@ def _undone(journal: Journal, host: Host, version: str) -> int:
         return _said(["nothing to undo: every fix has been given back"], DONE)
     if host.live and os.geteuid() != 0:
         say("vdscheck: only root may give it back: sudo vdscheck undo")
+        return LEFT
+    why = ownership.refusal(ownership.look(host)) if host.live else None
+    if why is not None:
+        say(f"vdscheck: nothing was given back: {why}")
         return LEFT
     journal.lock()
     found = undo(journal, desk(host, version))

@@ -54,14 +54,16 @@ def run_in_container(
     binds: Mapping[str, Path] | None = None,
     env: Mapping[str, str] | None = None,
     userns: bool = True,
+    own_pids: bool = True,
     privileged_sys: bool = False,
     timeout_s: float = START_TIMEOUT_S,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program in a fresh container and return what it said; nothing of it is left behind.
 
     `binds` are shown read-only at the paths they are named by. `userns` gives it users of its own;
-    `privileged_sys` makes /proc/sys and /sys writable and gives it the capabilities to match: with
-    `userns=False` it may then change this machine. Raises LabError at the deadline, with the
+    without `own_pids` it sees this machine's processes; `privileged_sys` makes /proc/sys and /sys
+    writable and gives it the capabilities to match: with `userns=False` it may then change this
+    machine. Raises LabError at the deadline, with the
     container ended.
     """
     need_root()
@@ -73,6 +75,8 @@ def run_in_container(
         for part in ("upper", "work", "root"):
             (bundle / part).mkdir(mode=0o755)
         config = _config(argv, binds or {}, {**_ENVIRONMENT, **(env or {})}, privileged_sys)
+        if not own_pids:
+            config["linux"]["namespaces"].remove({"type": "pid"})
         if userns:
             _map_users(config, bundle / "upper")
         (bundle / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -6,12 +6,8 @@ from collections.abc import Iterator
 from vdscheck.measurements import UNNAMED_CONTAINER
 from vdscheck.model import frozen
 from vdscheck.plugin import Host, UnavailableError
-from vdscheck.probes import optional
+from vdscheck.probes import optional, ownership
 from vdscheck.probes.mounts import Mount, mounts
-
-INITIAL_PID_NAMESPACE = 4026531836
-INITIAL_USER_NAMESPACE = 4026531837
-"""Fixed numbers of the kernel: PROC_PID_INIT_INO, PROC_USER_INIT_INO in include/linux/proc_ns.h."""
 
 _SCOPES = (
     ("kubernetes", r"/kubepods"),
@@ -40,11 +36,9 @@ class Container:
 
 
 @frozen
-class _Sign:
-    clue: str
-    inside: bool | None = None
-    """What the kernel's own facts say; None of a mere clue."""
-    kind: str | None = None
+class _Clue:
+    says: str
+    kind: str
     strong: bool = False
     """Whether it speaks of the process itself, and not of an image that may be a stale copy."""
 
@@ -52,67 +46,42 @@ class _Sign:
 def look(host: Host) -> Container:
     """Tell a container from a machine of its own.
 
-    Facts decide: a process outside of the initial pid or user namespace is in a container, one in
-    both is not, whatever a file in the image says. A container that shares the machine's pid
-    namespace is known by its own cgroup or its own root file system.
+    Facts decide: a process outside of the initial pid or user namespace is in a container, and so is
+    one with mounts and a root of its own; one in both namespaces that has the root of PID 1 is not,
+    whatever a file in the image or its control group says. Where PID 1 may not be looked at, a
+    container that shares the machine's pid namespace is known by its control group or its root.
     """
-    signs = [*_facts(host), *_names(host)]
-    clues = tuple(sign.clue for sign in signs)
-    said = [sign.inside for sign in signs if sign.inside is not None]
-    kinds = [sign.kind for sign in signs if sign.kind]
-    strong = [sign.kind for sign in signs if sign.kind and sign.strong]
-    if True in said:
+    found = ownership.look(host)
+    named = list(_names(host))
+    clues = (*(fact.clue for fact in found.facts), *(clue.says for clue in named))
+    kinds = [*(fact.kind for fact in found.facts if fact.kind), *(clue.kind for clue in named)]
+    strong = [clue.kind for clue in named if clue.strong]
+    if found.kernel is False:
         return Container(kinds[0] if kinds else UNNAMED_CONTAINER, sure=True, clues=clues)
-    if said:
+    if found.contained:
+        return Container((strong or kinds or [UNNAMED_CONTAINER])[0], sure=bool(strong), clues=clues)
+    if found.root:
+        return Container(None, sure=True, clues=clues)
+    if found.facts:
         return Container(strong[0] if strong else None, sure=not strong, clues=clues)
     return Container(kinds[0] if kinds else None, sure=False, clues=clues)
 
 
-def _facts(host: Host) -> Iterator[_Sign]:
-    yield from _namespace(host, "pid", INITIAL_PID_NAMESPACE)
-    yield from _namespace(host, "user", INITIAL_USER_NAMESPACE)
-    mapping = optional.text(host, "/proc/self/uid_map")
-    if mapping is not None:
-        whole = mapping.split() == ["0", "0", "4294967295"]
-        yield _Sign(f"/proc/self/uid_map: {'all users are themselves' if whole else 'users are mapped'}", not whole)
-    second = optional.text(host, "/proc/2/comm")
-    if second is not None:
-        name = second.strip()[:32]
-        yield _Sign(f"/proc/2/comm: PID 2 is {name}", name != "kthreadd")
-    if host.exists("/proc/vz") and not host.exists("/proc/bc"):
-        yield _Sign(
-            "/proc/vz: an OpenVZ kernel, and /proc/bc of its host is not here",
-            inside=True,
-            kind="openvz",
-            strong=True,
-        )
-
-
-def _namespace(host: Host, kind: str, initial: int) -> Iterator[_Sign]:
-    try:
-        found = re.fullmatch(rf"{kind}:\[([0-9]+)\]", host.link(f"/proc/self/ns/{kind}"))
-    except UnavailableError:
-        return
-    if found:
-        own = int(found[1]) != initial
-        yield _Sign(f"/proc/self/ns/{kind}: {'a namespace of its own' if own else 'the initial one'}", own)
-
-
-def _names(host: Host) -> Iterator[_Sign]:
+def _names(host: Host) -> Iterator[_Clue]:
     environment = optional.text(host, "/proc/1/environ") or ""
     for word in environment.split("\0"):
         name, found, value = word.partition("=")
         if found and name == "container" and value:
-            yield _Sign(f"/proc/1/environ: container={value[:32]}", kind=_known(value))
+            yield _Clue(f"/proc/1/environ: container={value[:32]}", kind=_known(value))
     for path in ("/run/systemd/container", "/run/host/container-manager"):
         manager = (optional.text(host, path) or "").strip()[:32]
         if manager:
-            yield _Sign(f"{path}: {manager}", kind=_known(manager))
+            yield _Clue(f"{path}: {manager}", kind=_known(manager))
     yield from _own_cgroup(host)
     yield from _own_mounts(host)
     for kind, path in _MARKS:
         if host.exists(path):
-            yield _Sign(f"{path}: is here, which the image may have brought along", kind=kind)
+            yield _Clue(f"{path}: is here, which the image may have brought along", kind=kind)
 
 
 def _known(manager: str) -> str:
@@ -120,28 +89,28 @@ def _known(manager: str) -> str:
     return {"oci": UNNAMED_CONTAINER, "lxc-libvirt": "lxc", "nspawn": "systemd-nspawn"}.get(manager, manager[:32])
 
 
-def _own_cgroup(host: Host) -> Iterator[_Sign]:
+def _own_cgroup(host: Host) -> Iterator[_Clue]:
     text = optional.text(host, "/proc/self/cgroup") or ""
     for kind, pattern in _SCOPES:
         found = re.search(pattern, text)
         if found:
-            yield _Sign(f"/proc/self/cgroup: {found[0]}", kind=kind, strong=True)
+            yield _Clue(f"/proc/self/cgroup: {found[0]}", kind=kind, strong=True)
             return
 
 
-def _own_mounts(host: Host) -> Iterator[_Sign]:
+def _own_mounts(host: Host) -> Iterator[_Clue]:
     try:
         table = mounts(host)
     except UnavailableError:
         return
     for mount in table:
         if mount.type == "fuse.lxcfs" and mount.point.startswith("/proc/"):
-            yield _Sign(f"/proc/self/mountinfo: lxcfs on {mount.point}", kind="lxc", strong=True)
+            yield _Clue(f"/proc/self/mountinfo: lxcfs on {mount.point}", kind="lxc", strong=True)
             break
     for mount in table:
         kind = _stored_by(mount)
         if kind:
-            yield _Sign(f"/proc/self/mountinfo: {mount.point} comes from the store of {kind}", kind=kind, strong=True)
+            yield _Clue(f"/proc/self/mountinfo: {mount.point} comes from the store of {kind}", kind=kind, strong=True)
             return
 
 

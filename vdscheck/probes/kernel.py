@@ -13,78 +13,20 @@ from vdscheck.measurements import (
 )
 from vdscheck.model import Absent
 from vdscheck.plugin import Host, Reason, UnavailableError, not_applicable, probe, unmeasured
+from vdscheck.probes import ownership
 from vdscheck.target import NotFoundError, safe_text
-
-# The initial namespaces have fixed inode numbers: include/linux/proc_ns.h, PROC_PID_INIT_INO and
-# PROC_USER_INIT_INO.
-INITIAL_PID_NAMESPACE = "pid:[4026531836]"
-INITIAL_USER_NAMESPACE = "user:[4026531837]"
-NAMESPACES = 2
-WHOLE_ID_RANGE = ("0", "0", "4294967295")
 
 
 @probe("kernel.owner", cheap=True, deadline_s=2.0)
 def owner(host: Host) -> KernelOwner:
-    """Reads how /proc/sys is mounted, the name of PID 2, uid_map and the namespaces of this process."""
-    mount = _proc_sys_mount(host)
-    spaces = _namespaces(host)
-    facts = [fact for fact in (mount, _kthreadd(host), _uid_map(host), *spaces) if fact is not None]
-    ours = all(said_ours for said_ours, _ in facts)
-    if not facts or (ours and len(spaces) < NAMESPACES):
+    """Compares namespaces, uid_map, PID 2 and / with those of the machine; reads how /proc/sys is mounted."""
+    found = ownership.look(host)
+    if found.kernel is None:
         why = "nothing that tells whose kernel this is can be read: /proc/self/ns/pid and /proc/self/ns/user"
         raise UnavailableError(unmeasured(Reason.UNSUPPORTED if host.live else Reason.NOT_RUN, why))
-    return KernelOwner(ours=ours, writable=mount is None or mount[0], clues=tuple(said for _, said in facts))
-
-
-def _proc_sys_mount(host: Host) -> tuple[bool, str] | None:
-    """Whether the mount that /proc/sys lies in may be written; where mounts are stacked the last one counts."""
-    try:
-        lines = host.read("/proc/self/mountinfo").splitlines()
-    except UnavailableError:
-        return None
-    options = {}
-    for line in lines:
-        words = line.split()
-        if len(words) > 5 and words[4] in ("/proc", "/proc/sys"):  # noqa: PLR2004 - proc_pid_mountinfo(5)
-            options[words[4]] = words[5].split(",")
-    found = options.get("/proc/sys", options.get("/proc"))
-    if found is None:
-        return None
-    if "ro" in found:
-        return False, "/proc/sys is mounted read-only"
-    return True, "/proc/sys is not mounted read-only"
-
-
-def _kthreadd(host: Host) -> tuple[bool, str] | None:
-    """Under hidepid=2 an ordinary user does not see it: that says nothing."""
-    try:
-        name = host.read("/proc/2/comm").strip()
-    except UnavailableError:
-        return None
-    if name == "kthreadd":
-        return True, "PID 2 is kthreadd, the kernel's own"
-    return False, f"PID 2 is {name}, not kthreadd"
-
-
-def _uid_map(host: Host) -> tuple[bool, str] | None:
-    try:
-        lines = [tuple(line.split()) for line in host.read("/proc/self/uid_map").splitlines()]
-    except UnavailableError:
-        return None
-    if lines == [WHOLE_ID_RANGE]:
-        return True, "user ids are not mapped"
-    return False, "user ids are mapped"
-
-
-def _namespaces(host: Host) -> list[tuple[bool, str]]:
-    found = []
-    for kind, initial in (("pid", INITIAL_PID_NAMESPACE), ("user", INITIAL_USER_NAMESPACE)):
-        try:
-            ours = host.link(f"/proc/self/ns/{kind}") == initial
-        except UnavailableError:
-            continue
-        found.append((ours, f"the {kind} namespace is {'' if ours else 'not '}the initial one"))
-    return found
+    clues = [fact.clue for fact in sorted(found.facts, key=lambda fact: fact.ours)]
+    clues.append(f"/proc/sys is {'not ' if found.writable else ''}mounted read-only")
+    return KernelOwner(ours=found.kernel and not found.contained, writable=found.writable, clues=tuple(clues))
 
 
 @probe("kernel.sysctls", cheap=True, deadline_s=2.0)

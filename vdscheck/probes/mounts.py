@@ -20,6 +20,8 @@ IN_MEMORY = frozenset(("tmpfs", "ramfs", "devtmpfs", "rootfs", "hugetlbfs"))
 class Mount:
     """One line of mountinfo (proc_pid_mountinfo(5))."""
 
+    number: str
+    """What the kernel calls this mount, and no other in any namespace."""
     point: str
     device: str
     """Major and minor number of the file system, as `254:0`."""
@@ -55,6 +57,7 @@ def _mount(words: list[str]) -> Mount | None:
     if len(after) < 3:  # noqa: PLR2004 - type, source, options
         return None
     return Mount(
+        number=words[0],
         point=_plain(words[4]),
         device=words[2],
         root=_plain(words[3]),
