@@ -9,6 +9,7 @@ from collections.abc import Generator
 import pytest
 
 from tests import boot_trees, host_trees, tiers
+from vdscheck import secrets
 from vdscheck.catalogue import Catalogue, load
 
 BEGAN = pytest.StashKey[float]()
@@ -86,3 +87,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if tier == "all":
         wall_s = time.monotonic() - session.config.stash[BEGAN]
         tiers.written(reports, session.config.stash[TESTED], boot_trees.seed(), wall_s)
+
+
+@pytest.fixture(autouse=True)
+def _forget_secrets() -> Generator[None, None, None]:
+    """What one test registers as a secret is none in the next one."""
+    yield
+    secrets.forget()

@@ -185,11 +185,11 @@ def test_a_user_who_may_only_ping_gets_its_latency_and_the_line_for_the_rest(tmp
         findings = found(*QUICK, env={"VDSCHECK_REDIS_URL": url})
     assert answered(findings["redis.latency"])
     evidence = " ".join(str(each["value"]) for each in findings["redis.latency"]["evidence"])
-    assert "ACL SETUSER pinger +info" in evidence
+    assert "ACL SETUSER USER +info" in evidence
     for check in ("memory", "clients", "replication", "persistence", "host-settings"):
         finding = findings[f"redis.{check}"]
         assert (finding["verdict"], finding["reason"]) == ("unknown", "permission"), check
-        assert "ACL SETUSER pinger +info" in finding["summary"]
+        assert "ACL SETUSER USER +info" in finding["summary"]
     assert findings["redis.exposure"]["verdict"] == "pass"
 
 
@@ -211,7 +211,7 @@ def test_with_the_documented_line_nothing_is_left_unknown(tmp_path: Path) -> Non
     [
         ("", "asks for a password"),
         (":wrong-pass@", "refuses this password of user default"),
-        ("nobody:wrong-pass@", "refuses this password of user nobody"),
+        ("nobody:wrong-pass@", "refuses this user or its password"),
     ],
 )
 def test_a_wrong_password_is_permission_and_is_not_repeated(tmp_path: Path, login: str, said: str) -> None:

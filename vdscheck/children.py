@@ -21,6 +21,7 @@ from vdscheck.codec import CodecError, decode, encode
 from vdscheck.guard import hand_over, how_it_ended, silence
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
 from vdscheck.plugin import Probe
+from vdscheck.secrets import leave_out_of, what_failed
 from vdscheck.target import Target
 
 FRAME_LIMIT_BYTES = 16 << 20
@@ -106,9 +107,17 @@ def work(host: Target, jobs: Iterable[Job], say: Callable[[Frame], None]) -> Non
         except UnavailableError as error:
             say(_measured(job.key, error.absent, time.monotonic() - began))
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, and so may a library
-            why = f"{job.probe.id} failed ({job.probe.where}): {type(error).__name__}: {error}"[:500]
+            why = f"{job.probe.id} failed ({job.probe.where}): {what_failed(error)}{_raised_in(error)}"
             say(_measured(job.key, unmeasured(Reason.ERROR, why), time.monotonic() - began))
         say(Frame("ended", job.key))
+
+
+def _raised_in(error: BaseException) -> str:
+    """Where an error came from: its own text is not repeated, since a library may quote a secret in it."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return "" if last is None else f" at {os.path.basename(last.tb_frame.f_code.co_filename)}:{last.tb_lineno}"
 
 
 def _values(job: Job, host: Target) -> Iterator[Any]:
@@ -138,8 +147,8 @@ def _speaker(pipe: int) -> Callable[[Frame], None]:
         try:
             line = encode(frame)
         except (ValueError, TypeError, RecursionError, UnicodeError) as error:
-            why = f"the measurement cannot be written as JSON: {error}"
-            line = encode(replace(frame, value=None, absent=unmeasured(Reason.ERROR, why[:500])))
+            why = f"the measurement cannot be written as JSON: {what_failed(error)}"
+            line = encode(replace(frame, value=None, absent=unmeasured(Reason.ERROR, why)))
         if len(line) > FRAME_LIMIT_BYTES:
             why = f"the measurement is {len(line):,} bytes, more than the {FRAME_LIMIT_BYTES:,} that are taken"
             line = encode(replace(frame, value=None, absent=unmeasured(Reason.ERROR, why)))
@@ -420,6 +429,7 @@ def _parent(
     code = 1
     try:
         os.setsid()
+        leave_out_of(os.environ)
         # What is there already is not collected in the children either: a look at it all would copy it.
         gc.freeze()
         silence(up, control, *host.descriptors)

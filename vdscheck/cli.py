@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from vdscheck import __version__, guard
+from vdscheck import __version__, guard, secrets
 from vdscheck.options import (
     ConfigFile,
     Context,
@@ -446,9 +446,7 @@ def schema() -> int:
 
 def _command() -> tuple[str, ...]:
     """The command as the report keeps it."""
-    from vdscheck.target import without_secrets
-
-    return ("vdscheck", *map(without_secrets, sys.argv[1:]))
+    return ("vdscheck", *map(secrets.without_secrets, sys.argv[1:]))
 
 
 def _words(fail_on: list[FailOn] | None) -> tuple[str, ...]:
@@ -498,6 +496,7 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_PROGRAM):
         words.insert(0, "run")
+    secrets.register_addresses([*words, *os.environ.values()])
     _complete_as_run(os.environ)
     try:
         with redirect_stdout(_StandardOutput()):
@@ -532,7 +531,8 @@ def _failed(error: Exception) -> int:
     import traceback
 
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return _refused(f"a bug: {type(error).__name__}: {error} ({last.filename}:{last.lineno}); please report it", 4)
+    why = secrets.what_failed(error)
+    return _refused(f"a bug: {why} ({last.filename}:{last.lineno}); please report it", 4)
 
 
 def _refused(message: str, code: int) -> int:

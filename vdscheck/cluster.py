@@ -8,12 +8,14 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
+from vdscheck import credentials
 from vdscheck.guard import deadline
-from vdscheck.kubeconfig import ClusterError, contexts
+from vdscheck.kubeconfig import ClusterError, contexts, read
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
-from vdscheck.target import Host, TargetKind, safe_text, without_secrets
+from vdscheck.secrets import redact, what_failed
+from vdscheck.target import Host, TargetKind, safe_text
 
 PAGE_ITEMS = 500
 """Kubernetes' own clients ask for pages of this size (client-go, tools/pager)."""
@@ -58,6 +60,8 @@ class Login:
     name: str
     """What the report calls it."""
     namespace: str
+    chosen: credentials.Chosen = field(default_factory=credentials.Chosen)
+    """What a kubeconfig says of the context."""
 
 
 def login(kubeconfig: str | None, context: str | None) -> Login:
@@ -78,7 +82,8 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
         how = "" if named else ": name one with --kubeconfig or KUBECONFIG"
         message = f"no kubeconfig at {safe_text(' or '.join(files))}{how}"
         raise ClusterError(message)
-    known, current = contexts(there)
+    tables = {file: read(file) for file in there}
+    known, current = contexts(tables)
     wanted = context if context is not None else current
     if not wanted:
         message = f"{safe_text(there[0])} has no current-context: name one of {_some(known)} with --context"
@@ -86,7 +91,8 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
     if wanted not in known:
         message = f"{safe_text(there[0])} has no context {safe_text(wanted)}; it has {_some(known)}"
         raise ClusterError(message)
-    return Login(tuple(there), wanted, safe_text(wanted), known[wanted] or "default")
+    chosen = credentials.chosen(tables, wanted)
+    return Login(tuple(there), wanted, safe_text(wanted), known[wanted] or "default", chosen)
 
 
 def _in_a_pod() -> bool:
@@ -118,6 +124,10 @@ class _Session:
 
     configuration: Any = None
     pool: Any = None
+    base: str = ""
+    """The address that paths are put behind."""
+    host: str = ""
+    """The same as it is shown."""
     answered: bool = False
     failed: Absent | None = None
     """Why there is none: nothing else is tried then, so that a run ends soon."""
@@ -148,8 +158,12 @@ class Cluster:
     @property
     def host(self) -> str:
         """The server's address, without what may be secret in it."""
-        parts = urlsplit(self._connected().configuration.host)
-        return safe_text(f"{parts.hostname or ''}:{parts.port or 443}")
+        return self._connected().host
+
+    @property
+    def withheld(self) -> str:
+        """Why the server was not told who asks; "" where it was, and where nobody is to be told."""
+        return credentials.NO_TLS if self.login.chosen.has_user and not self.login.chosen.has_tls else ""
 
     def get(self, path: str, limit_bytes: int = 1 << 22) -> bytes:
         """The answer to one GET."""
@@ -186,16 +200,13 @@ class Cluster:
         import urllib3
 
         asked.requests += 1
-        configuration = session.configuration
         timeout = urllib3.Timeout(connect=CONNECT_LIMIT_S, read=READ_LIMIT_S)
         headers = {"Accept": "application/json", "User-Agent": "vdscheck", "Accept-Encoding": "gzip"}
-        for setting in configuration.auth_settings().values():
-            if setting["in"] == "header" and setting["value"]:
-                headers[setting["key"]] = setting["value"]
+        headers |= self._credentials(session)
         try:
             response = session.pool.request(
                 "GET",
-                f"{configuration.host}{path}",
+                f"{session.base}{path}",
                 headers=headers,
                 timeout=timeout,
                 retries=False,
@@ -227,13 +238,32 @@ class Cluster:
             return bytes(content)
         raise self._refusal(path, response.status, dict(response.headers), bytes(content))
 
+    def _credentials(self, session: _Session) -> dict[str, str]:
+        """The headers that log in; the kubernetes package renews a token when its time is over."""
+        if not session.base.startswith("https://"):
+            return {}
+        try:
+            with deadline(LOGIN_LIMIT_S):
+                settings = list(session.configuration.auth_settings().values())
+            named = {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
+            headers = {name: credentials.header(value, self.login.name) for name, value in named.items()}
+        except UnavailableError as error:
+            session.failed = error.absent
+            raise
+        except Exception as error:
+            why = f"the login to {self.login.name} cannot be renewed: {credentials.why_not(error)}"
+            raise UnavailableError(unmeasured(Reason.PERMISSION, why)) from error
+        return {name: value for name, value in headers.items() if value}
+
     def _refusal(self, path: str, status: int, headers: dict[str, str], content: bytes) -> UnavailableError:
         said = _message(content)
         if status == _REFUSED[0]:
-            why = f"the server does not know who asks (401): the credentials of context {self.login.name} do not count"
+            why = self.withheld or f"the credentials of context {self.login.name} do not count"
+            why = f"the server does not know who asks (401): {why}"
             return ForbiddenError(unmeasured(Reason.PERMISSION, why), nobody=True)
         if status == _REFUSED[1]:
-            return ForbiddenError(unmeasured(Reason.PERMISSION, _forbidden(path)))
+            why = f"{_forbidden(path)}{self.withheld and f'; {self.withheld}'}"
+            return ForbiddenError(unmeasured(Reason.PERMISSION, why))
         if status == _GONE:
             return GoneError(unmeasured(Reason.ERROR, f"GET {_shown(path)}: the list changed while it was read (410)"))
         if status == _BUSY or status >= _SERVER_ERROR:
@@ -276,35 +306,42 @@ class Cluster:
         logging.getLogger().handlers = [Ear(logging.ERROR)]
         from kubernetes import client, config
 
+        self.login.chosen.register()
+        if self.login.files:
+            credentials.base_address(self.login.chosen.server, self.login.name)
         configuration = client.Configuration()
         try:
-            if self.login.files:
-                config.load_kube_config(  # type: ignore[no-untyped-call]
-                    os.pathsep.join(self.login.files),
-                    context=self.login.context,
-                    client_configuration=configuration,
-                    persist_config=False,
-                )
-            else:
-                config.load_incluster_config(  # type: ignore[no-untyped-call]
-                    client_configuration=configuration
-                )
+            self._load(configuration, config)
         except Exception as error:
-            why = f"the kubeconfig gives no way to log in to {self.login.name}: {_kind(error)}"
+            why = f"the kubeconfig gives no way to log in to {self.login.name}: {credentials.why_not(error)}"
             raise UnavailableError(unmeasured(Reason.PERMISSION, why)) from error
         if heard and not (configuration.api_key or configuration.cert_file or configuration.username):
-            why = f"nothing logs in to {self.login.name}: {_kind(heard[0], 'its exec plugin failed')}"
+            why = f"nothing logs in to {self.login.name}: {credentials.why_not(heard[0], 'its exec plugin failed')}"
             raise UnavailableError(unmeasured(Reason.PERMISSION, why))
-        if configuration.host and urlsplit(configuration.host).scheme not in ("http", "https"):
-            why = f"the address of the server of {self.login.name} is not http:// or https://"
-            raise UnavailableError(unmeasured(Reason.UNREACHABLE, why))
+        base, host = credentials.base_address(configuration.host, self.login.name)
         try:
             self._session.pool = client.ApiClient(configuration).rest_client.pool_manager
         except Exception as error:
-            why = f"no connection to {self.login.name} can be made: {_kind(error)}"
+            why = f"no connection to {self.login.name} can be made: {what_failed(error)}"
             raise UnavailableError(unmeasured(Reason.PERMISSION, why)) from error
-        self._session.configuration = configuration
-        _keep_no_secret_files(configuration, self._session.pool)
+        self._session.configuration, self._session.base, self._session.host = configuration, base, host
+        credentials.keep_no_secret_files(configuration, self._session.pool)
+
+    def _load(self, configuration: Any, config: Any) -> None:  # noqa: ANN401 - the package's own
+        if not self.login.files:
+            config.load_incluster_config(client_configuration=configuration)
+        elif not self.login.chosen.has_tls:
+            # As kubectl: nobody logs in there, so nothing is read and no program is run for it.
+            configuration.host = self.login.chosen.server
+            if self.login.chosen.proxy is not None:
+                configuration.proxy = self.login.chosen.proxy
+        else:
+            config.load_kube_config(
+                os.pathsep.join(self.login.files),
+                context=self.login.context,
+                client_configuration=configuration,
+                persist_config=False,
+            )
 
 
 class _AgainError(UnavailableError):
@@ -315,24 +352,6 @@ class _AgainError(UnavailableError):
         self.wait_s = wait_s
 
 
-def _kind(error: BaseException | str, otherwise: str = "") -> str:
-    """What an error of a login says, as far as it is ours to repeat: of an exec plugin only how it ended."""
-    text = safe_text(str(error)).splitlines()[0] if str(error) else ""
-    found = re.match(r"exec: process returned (-?[0-9]+)", text)
-    if found:
-        return f"its exec plugin ended with {found[1]}"
-    if text.startswith("did not end within "):
-        return f"its exec plugin hangs: it {text}"
-    if text.startswith("exec: "):
-        return "its exec plugin did not give credentials as it should"
-    known = re.match(r"Invalid kube-config file\. (Expected [^\n]{1,80}|No configuration found)", text)
-    if known:
-        return known[1]
-    if isinstance(error, FileNotFoundError):
-        return f"{safe_text(str(error.filename))} is not there"
-    return otherwise or type(error).__name__
-
-
 def _unreachable(error: BaseException, cluster: Cluster) -> Absent:
     import ssl
 
@@ -341,19 +360,21 @@ def _unreachable(error: BaseException, cluster: Cluster) -> Absent:
     step: BaseException | None = error
     while step is not None:
         if isinstance(step, ssl.SSLCertVerificationError):
-            why = f"TLS: {safe_text(step.verify_message or 'the certificate cannot be verified')}"
+            why = f"TLS: {redact(safe_text(step.verify_message or 'the certificate cannot be verified'))}"
             return unmeasured(Reason.UNREACHABLE, f"{cluster.host}: {why}")
-        if isinstance(step, urllib3.exceptions.NewConnectionError | ConnectionRefusedError):
-            return unmeasured(Reason.UNREACHABLE, f"{cluster.host} cannot be connected to: {_last_words(step)}")
-        if isinstance(step, urllib3.exceptions.TimeoutError | TimeoutError):
+        if isinstance(step, urllib3.exceptions.NameResolutionError):
+            return unmeasured(Reason.UNREACHABLE, f"{cluster.host}: the name cannot be resolved")
+        is_new = isinstance(step, urllib3.exceptions.NewConnectionError)  # urllib3 counts it as a timeout as well
+        if isinstance(step, urllib3.exceptions.TimeoutError | TimeoutError) and not is_new:
             return unmeasured(Reason.TIMEOUT, f"{cluster.host} did not answer in time")
+        if isinstance(step, OSError) and (step.errno or 0) > 0:
+            return unmeasured(Reason.UNREACHABLE, f"{cluster.host} cannot be connected to: {what_failed(step)}")
+        refused = re.match(r"Tunnel connection failed: ([0-9]{3})\b", str(step)) if isinstance(step, OSError) else None
+        if refused:
+            return unmeasured(Reason.UNREACHABLE, f"the proxy does not connect to {cluster.host} ({refused[1]})")
         reason = getattr(step, "reason", None)
         step = reason if isinstance(reason, BaseException) else step.__cause__ or step.__context__
-    return unmeasured(Reason.UNREACHABLE, f"{cluster.host}: {type(error).__name__}: {_last_words(error)}")
-
-
-def _last_words(error: BaseException) -> str:
-    return safe_text(without_secrets(str(error))).rpartition(": ")[2][:200]
+    return unmeasured(Reason.UNREACHABLE, f"{cluster.host}: {what_failed(error)}")
 
 
 def _shown(path: str) -> str:
@@ -365,7 +386,7 @@ def _message(content: bytes) -> str:
     with suppress(ValueError, RecursionError):
         found = json.loads(content[: 1 << 16])
         if isinstance(found, dict) and isinstance(found.get("message"), str):
-            return f": {safe_text(without_secrets(found['message']))[:200]}"
+            return f": {redact(safe_text(found['message'][:1000]))[:200]}"
     return ""
 
 
@@ -380,20 +401,3 @@ def _forbidden(path: str) -> str:
     verb = "list" if len(rest) == 1 else "get"
     named = f"{rest[0]}{group}" if rest else _shown(path)
     return f"this user may not {verb} {named} {scope} (403): docs/cluster-role.yaml has the verbs and resources"
-
-
-def _keep_no_secret_files(configuration: Any, pool: Any) -> None:  # noqa: ANN401 - the package's own
-    """Certificates and keys of a kubeconfig were written to files for OpenSSL: keep them open, without a name.
-
-    A child that is ended at its deadline would leave them there.
-    """
-    from kubernetes.config import kube_config
-
-    ours = set(getattr(kube_config, "_temp_files", {}).values())
-    for name, argument in (("ssl_ca_cert", "ca_certs"), ("cert_file", "cert_file"), ("key_file", "key_file")):
-        file = getattr(configuration, name, None)
-        if file is not None and file in ours:
-            pool.connection_pool_kw[argument] = f"/proc/self/fd/{os.open(file, os.O_RDONLY)}"
-    for file in ours:
-        with suppress(OSError):
-            os.remove(file)

@@ -20,7 +20,8 @@ from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
 from vdscheck.root import Root, RootError
-from vdscheck.target import Host, TargetKind, absolute, safe_text, without_secrets
+from vdscheck.secrets import without_secrets
+from vdscheck.target import Host, TargetKind, absolute, safe_text
 
 T = TypeVar("T")
 

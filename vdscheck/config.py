@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 from vdscheck import trusted
 from vdscheck.model import UnavailableError, frozen
 from vdscheck.ruleset import OFFER, nearest
+from vdscheck.secrets import register_addresses, register_leaves
 from vdscheck.target import Host, TargetKind, absolute, safe_text
 
 FAIL_ON = ("warn", "fail", "unknown")
@@ -91,17 +93,26 @@ def _parsed(raw: bytes, path: str, *, here: bool) -> dict[str, Any]:
         message = f"configuration {shown}: not UTF-8 (byte {error.start}): save it as UTF-8"
         raise ConfigError(message) from error
     except (tomllib.TOMLDecodeError, ValueError) as error:
-        message = f"configuration {shown}: not TOML: {error}"
+        message = f"configuration {shown}: not TOML{_place_in(error)}"
         raise ConfigError(message) from error
     except RecursionError as error:
         message = f"configuration {shown}: nested too deeply"
         raise ConfigError(message) from error
+    # A server to connect to, and what only a plugin knows the meaning of.
+    register_addresses(table)
+    register_leaves(table.get("plugin"))
     values = _checked(table, shown, text, here=here)
     for one, other in (("verbose", "quiet"), ("json", "format")):
         if values.get(one) and values.get(other) not in (None, False, "json"):
             message = f"configuration {shown}: {one} and {other} exclude each other"
             raise ConfigError(message)
     return values
+
+
+def _place_in(error: ValueError) -> str:
+    """Where TOML is broken; the rest of what tomllib says may quote a value."""
+    found = re.search(r"\(at (line [0-9]+, column [0-9]+|end of document)\)$", str(error))
+    return f" ({found[1]})" if found else ""
 
 
 def _checked(table: Mapping[str, Any], file: str, text: str, *, here: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Kubeconfigs: read and checked before anything is asked; of what stands in them only names are repeated."""
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from vdscheck.model import UnavailableError
@@ -27,15 +28,14 @@ class ClusterError(Exception):
     """A kubeconfig that leads nowhere: one line, without secrets. Nothing was measured then."""
 
 
-def contexts(files: list[str]) -> tuple[dict[str, str], str]:
-    """Each context with its namespace, and the current one; the first file that says something counts.
+def contexts(tables: Mapping[str, dict[str, Any]]) -> tuple[dict[str, str], str]:
+    """Each context of some files with its namespace, and the current one; the first that says something counts.
 
     Raises ClusterError.
     """
     found: dict[str, str] = {}
     current = ""
-    for file in files:
-        table = _read(file)
+    for file, table in tables.items():
         current = current or _text(table, "current-context", safe_text(file))
         lists = {kind: _listed(table, kind, safe_text(file)) for kind in _TEXTS}
         for name, inner in lists["contexts"]:
@@ -43,7 +43,8 @@ def contexts(files: list[str]) -> tuple[dict[str, str], str]:
     return found, current
 
 
-def _read(file: str) -> dict[str, Any]:
+def read(file: str) -> dict[str, Any]:
+    """What a kubeconfig says, not yet checked. Raises ClusterError."""
     from vdscheck.plain_yaml import YamlError, documents
 
     shown = safe_text(file)

@@ -48,15 +48,6 @@ def absolute(path: str) -> str:
         raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
 
 
-def without_secrets(text: str) -> str:
-    """Text in which the passwords of addresses are `***`.
-
-    A password may hold any character, also an unescaped `@` or `/`: all up to the last `@` is it.
-    """
-    text = re.sub(r"(://[^:@/\s]*):.*@", r"\1:***@", text, flags=re.DOTALL)
-    return re.sub(r"([?&](?:password|passwd|secret|token)=)[^&\s]*", r"\1***", text, flags=re.IGNORECASE)
-
-
 @frozen
 class FileStatus:
     """What stat(2) says of a file."""

@@ -17,6 +17,7 @@ from vdscheck.catalogue import Catalogue
 from vdscheck.cluster_command import OF_MANIFESTS
 from vdscheck.judge import judge
 from vdscheck.kubeconfig import ClusterError, contexts
+from vdscheck.kubeconfig import read as kubeconfig
 from vdscheck.measurements.cluster import Manifests
 from vdscheck.model import Reason, Taken
 from vdscheck.plain_yaml import VALUES_LIMIT, YamlError, documents
@@ -309,7 +310,7 @@ def not_a_kubeconfig(folder: Path, text: str | bytes) -> str:
     file = folder / "config"
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ClusterError) as why:
-        contexts([str(file)])
+        contexts({str(file): kubeconfig(str(file))})
     assert len(str(why.value).splitlines()) == 1
     assert "s3cret" not in str(why.value)
     return str(why.value).removeprefix(str(file))
@@ -372,5 +373,5 @@ def test_any_value_at_any_place_of_a_kubeconfig_is_read_or_refused(
     file = tmp_path / "config"
     file.write_text(yaml_of(with_at(CONFIG, place, written)))
     with suppress(ClusterError):
-        found, current = contexts([str(file)])
+        found, current = contexts({str(file): kubeconfig(str(file))})
         assert all(isinstance(each, str) for each in (current, *found, *found.values()))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from vdscheck.measurements import RedisExposure, RedisLatency, RedisServerState
 from vdscheck.plugin import Host, Window, probe
 from vdscheck.probes.redis_url import RedisServer
+from vdscheck.secrets import redacted
 
 # What these probes need is imported in them: sockets, TLS and redis-py cost a host without Redis nothing.
 
@@ -22,7 +23,7 @@ def latency(host: Host, server: RedisServer) -> Iterator[RedisLatency]:
     window_s = host.time_left_s  # before what is imported takes its share of it
     from vdscheck.probes import redis_latency
 
-    yield from redis_latency.measured(host, server, window_s)
+    yield from map(redacted, redis_latency.measured(host, server, window_s))
 
 
 @probe("redis.state", deadline_s=7.0, sends=True, live=True)

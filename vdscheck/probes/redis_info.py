@@ -13,11 +13,16 @@ from vdscheck.measurements import (
     RedisReplication,
 )
 from vdscheck.probes.redis_words import shown
+from vdscheck.secrets import redacted
 
 LARGEST = 1 << 62
 LINES_LIMIT = 5000
 REPLICAS_LIMIT = 100
 LOUDEST = 10
+
+_POLICIES = (f"{kind}-{order}" for kind in ("allkeys", "volatile") for order in ("lru", "lfu", "lrm", "random", "ttl"))
+_WORDS = frozenset((*_POLICIES, "noeviction", "standalone", "sentinel", "cluster", "wait_bgsave", "send_bulk"))
+"""What INFO has as mode, state and policy, of 8 characters and more."""
 
 Info = Mapping[str, str]
 """INFO by name, of all its sections."""
@@ -55,8 +60,13 @@ def ratio(text: str | None) -> float | None:
 
 
 def word(text: str | None) -> str | None:
-    """A status or a name: letters, digits and - . _ only, so that nothing else passes through here."""
-    return text if text is not None and re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text) else None
+    """A status or a name: letters, digits and - . _ only, so that nothing else passes through here.
+
+    A password that a server repeats as one does not pass either; one that is a word of INFO itself has to stand there.
+    """
+    if text is None or not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text):
+        return None
+    return text if text in _WORDS or redacted(text) == text else None
 
 
 # Sections

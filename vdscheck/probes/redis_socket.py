@@ -9,6 +9,7 @@ from typing import Any
 from vdscheck.plugin import Absent, Reason, UnavailableError, not_applicable, unmeasured
 from vdscheck.probes.redis_url import RedisServer
 from vdscheck.probes.redis_words import SHOWN_LIMIT, shown
+from vdscheck.secrets import what_failed
 
 CONNECT_LIMIT_S = 2.0
 ANSWER_LIMIT_S = 2.0
@@ -161,7 +162,7 @@ def encrypted(plain: socket.socket, server: RedisServer) -> ssl.SSLSocket:
         if server.certificate_file is not None:
             context.load_cert_chain(server.certificate_file, server.key_file)
     except (OSError, ValueError) as error:
-        why = f"the TLS files of {server.name} cannot be used: {shown(str(error))}"
+        why = f"the TLS files of {server.name} cannot be used: {what_failed(error)}"
         raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
     plain.settimeout(CONNECT_LIMIT_S)
     try:
@@ -179,5 +180,4 @@ def _not_encrypted(error: Exception, server: RedisServer) -> Absent:
         return unmeasured(Reason.TIMEOUT, why)
     if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
         return unmeasured(Reason.UNREACHABLE, f"{server.name} does not speak TLS: its address starts with redis://")
-    said = shown(getattr(error, "reason", None) or str(error) or "closed")
-    return unmeasured(Reason.UNREACHABLE, f"no TLS connection to {server.name}: {said}")
+    return unmeasured(Reason.UNREACHABLE, f"no TLS connection to {server.name}: {what_failed(error)}")

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote
 
 from vdscheck.model import frozen
 from vdscheck.plugin import SubjectError
+from vdscheck.secrets import login_and_place, register_address
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 6379
 LAST_PORT = 65535
@@ -52,8 +53,8 @@ class RedisServer:
 
     @property
     def user(self) -> str:
-        """Who logs in, as ACL LIST calls it."""
-        return self.username or "default"
+        """Who logs in, for a rule of an ACL. A name that was given is not shown: it may be a misplaced password."""
+        return "default" if self.username is None else "USER"
 
     @property
     def local(self) -> bool:
@@ -68,25 +69,33 @@ class RedisServer:
         found: dict[str, RedisServer] = {}
         for url in settings.get("redis") or ():
             server = parse(url)
-            name = server.name
-            if name in found and found[name] != server:
-                name = f"{server.user}@{name}"
-            found[name] = server
+            if server not in found.values():
+                found[_free(server.name, found)] = server
         return found or {(default := cls(named=False)).name: default}
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """A name for a server that nothing has yet: several users of one server are told apart by a number."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}#{number}"
+    return free
 
 
 def parse(url: str) -> RedisServer:
     """The server that an address names.
 
-    Raises SubjectError, whose message quotes nothing of the address: any part of it may be a misplaced
-    password.
+    Its secrets are registered. Raises SubjectError, whose message quotes nothing of the address: any part of
+    it may be a misplaced password.
     """
+    register_address(url.strip())
     scheme, separator, rest = url.strip().partition("://")
     if not separator or scheme.lower() not in _SCHEMES:
         _refuse("it does not start with redis://, rediss:// or unix://")
     if any(not character.isprintable() for character in rest):
         _refuse("there is a control character in it")
-    login, place = _parted(rest, is_socket=scheme.lower() == "unix")
+    login, place = login_and_place(rest, is_socket=scheme.lower() == "unix")
     place, _, query = place.partition("?")
     fields = {"tls": scheme.lower() == "rediss", **_login(login), **_options(query)}
     if scheme.lower() == "unix":
@@ -101,17 +110,6 @@ def parse(url: str) -> RedisServer:
 def _refuse(why: str) -> NoReturn:
     message = f"the address of a Redis server cannot be read: {why}; {HOW}"
     raise SubjectError(message)
-
-
-def _parted(rest: str, *, is_socket: bool) -> tuple[str, str]:
-    """User and password, and the place. A password may hold an @ of its own: the last one ends it."""
-    if is_socket:
-        if rest.startswith("/"):
-            return "", rest
-        login, _, place = rest.rpartition("@/")
-        return login, f"/{place}" if login else rest
-    login, _, place = rest.rpartition("@")
-    return login, place
 
 
 def _login(text: str) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from vdscheck.probes.redis_socket import (
     encrypted,
 )
 from vdscheck.probes.redis_url import RedisServer
-from vdscheck.probes.redis_words import hidden, meaning, shown, withheld
+from vdscheck.probes.redis_words import meaning, shown
+from vdscheck.target import safe_text
 
 _TCP_INFO = struct.Struct("=68xI28xI44xI")
 """tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt of struct tcp_info (include/uapi/linux/tcp.h)."""
@@ -85,7 +86,7 @@ class Wire:
     def ask(self, *words: str, within_s: float = ANSWER_LIMIT_S) -> Reply:
         """The answer to a command. An error that the server answers with is raised."""
         self._bounded.expect(within_s)
-        return withheld(self._answer(self._connection.pack_command(*words), words), self.server)
+        return self._answer(self._connection.pack_command(*words), words)
 
     def ping_ns(self, within_s: float = ANSWER_LIMIT_S) -> int:
         """From the request on its way to the first bytes of its answer."""
@@ -118,7 +119,7 @@ class Wire:
     def _not_a_pong(self, answer: Reply) -> NoReturn:
         if isinstance(answer, Exception):
             self._explain(answer, ("PING",))
-        self._fail(f"answers PING with {self._shown(repr(answer))}: not what Redis does")
+        self._fail(f"answers PING with {shown(repr(answer))}: not what Redis does")
 
     def since_sent_ns(self) -> int:
         """How long ago the latest request went out."""
@@ -195,7 +196,7 @@ class Wire:
             raise UnavailableError(unmeasured(Reason.UNREACHABLE, why)) from None
         if any(isinstance(cause, OSError) for cause in causes) or "Connection closed" in str(error):
             self._fail(f"closed the connection in the middle of its answer to {words[0]}")
-        self._fail(f"answers {words[0]} with {self._shown(head)}: not what Redis does")
+        self._fail(f"answers {words[0]} with {shown(head)}: not what Redis does")
 
     def _perhaps_tls(self) -> str:
         return "" if self.server.tls else ": does it speak TLS? Then its address starts with rediss://"
@@ -210,12 +211,9 @@ class Wire:
         raise UnavailableError(unmeasured(Reason.ERROR, f"{self.server.name} {what}")) from None
 
     def _refused(self, said: bytes, words: Sequence[str]) -> NoReturn:
-        text = self._shown(said)
+        text = safe_text(said)
         reason, why = meaning(text, words, self.server)
         raise RefusedError(text, reason, f"{self.server.name} {why}") from None
-
-    def _shown(self, said: bytes | str) -> str:
-        return hidden(shown(said), self.server)
 
 
 def _causes(error: BaseException | None) -> Sequence[BaseException]:

@@ -1,58 +1,34 @@
 """What a Redis server says, as words that can be shown: short, harmless, without secrets, and with what to do."""
 
-import os
-import re
 from collections.abc import Sequence
-from typing import Any
 
 from vdscheck.plugin import Reason
 from vdscheck.probes.redis_url import RedisServer
+from vdscheck.secrets import redact
 from vdscheck.target import safe_text
 
 SHOWN_LIMIT = 120
-_SHORT_SECRET = 4
-_WORDS_OF_INFO = frozenset(
-    ("cluster", "down", "err", "master", "noeviction", "ok", "online", "redis", "sentinel", "slave", "standalone", "up")
-)
 _WITH_SUBCOMMAND = ("CONFIG", "LATENCY", "SLOWLOG", "CLIENT")
 
 
 def shown(said: bytes | str) -> str:
-    """Words of a server as one short line in which nothing acts on a terminal."""
+    """Words of a server as one short line in which nothing acts on a terminal, and no secret stands."""
     text = safe_text(said)[: 2 * SHOWN_LIMIT]
-    plain = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    plain = redact("".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text))
     return plain if len(plain) <= SHOWN_LIMIT else f"{plain[:SHOWN_LIMIT]}..."
 
 
-def hidden(text: str, server: RedisServer) -> str:
-    """Words of a server without our password, which it may well repeat."""
-    if not server.password:
-        return text
-    pattern = re.escape(server.password)
-    return re.sub(pattern if len(server.password) >= _SHORT_SECRET else rf"(?<!\w){pattern}(?!\w)", "***", text)
-
-
-def withheld(answer: Any, server: RedisServer) -> Any:  # noqa: ANN401 - an answer of any shape
-    """An answer without our password. One that is a word of INFO itself, such as `master`, has to stand there."""
-    if isinstance(answer, list):
-        return [withheld(each, server) for each in answer]
-    if not isinstance(answer, bytes) or not server.password or server.password in _WORDS_OF_INFO:
-        return answer
-    if os.fsencode(server.password) not in answer:
-        return answer
-    return hidden(answer.decode("utf-8", "surrogateescape"), server).encode("utf-8", "surrogateescape")
-
-
 def meaning(text: str, words: Sequence[str], server: RedisServer) -> tuple[Reason, str]:
-    """Why a server refuses, and what to do."""
+    """Why a server refuses, and what to do; `text` is its error as it came."""
     how = "in VDSCHECK_REDIS_URL or the configuration, as redis://USER:PASSWORD@HOST"
+    who = "password of user default" if server.username is None else "user or its password"
     asked = permission(words)[1:].replace("|", " ").upper()
     known = {
         "NOAUTH": (Reason.PERMISSION, f"asks for a password: give it {how}"),
-        "WRONGPASS": (Reason.PERMISSION, f"refuses this password of user {server.user}: give the right one {how}"),
+        "WRONGPASS": (Reason.PERMISSION, f"refuses this {who}: give the right one {how}"),
         "NOPERM": (
             Reason.PERMISSION,
-            f"does not let user {server.user} do {asked}: ACL SETUSER {server.user} {permission(words)}",
+            f"does not let its user do {asked}: ACL SETUSER {server.user} {permission(words)}",
         ),
         "DENIED": (
             Reason.PERMISSION,
@@ -83,7 +59,7 @@ def _meaning_of_err(text: str, words: Sequence[str], server: RedisServer) -> tup
         return Reason.ERROR, f"has no database {server.database}"
     if "unknown command" in text:
         return Reason.UNSUPPORTED, f"does not know {permission(words)[1:].replace('|', ' ').upper()}"
-    return Reason.ERROR, f"refuses {words[0]}: {text}"
+    return Reason.ERROR, f"refuses {words[0]}: {shown(text)}"
 
 
 def permission(words: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from vdscheck.codec import encode
 from vdscheck.model import FixRecord, Report, frozen
 from vdscheck.render.safe import harmless, json_document
+from vdscheck.secrets import hide_addresses
 from vdscheck.streams import to_stderr
 from vdscheck.target import safe_text
 
@@ -113,7 +114,7 @@ FORMATS: Mapping[str, Callable[[Report, Terminal], bytes]] = {"text": _text, "js
 
 def say(line: str) -> None:
     """One line on standard error; text from outside in it is made harmless."""
-    to_stderr(harmless(safe_text(line), LINE_LIMIT) + "\n")
+    to_stderr(harmless(safe_text(hide_addresses(line)), LINE_LIMIT) + "\n")
 
 
 def show(drawn: bytes) -> None:

@@ -1,6 +1,7 @@
 """The Kubernetes cluster: its server, nodes, workloads and volumes, and what reports say of its nodes.
 
-What these probes need is imported in them: the kubernetes package is a third of a second.
+What these probes need is imported in them: the kubernetes package is a third of a second. A server that repeats
+the token that it was sent finds it in no name, label or message here.
 """
 
 from vdscheck.cluster import Cluster
@@ -13,6 +14,7 @@ from vdscheck.measurements.cluster import (
     NodeReports,
 )
 from vdscheck.plugin import Absent, not_applicable, probe
+from vdscheck.secrets import redacted
 
 
 @probe("cluster.server", deadline_s=30.0, cheap=True, sends=True)
@@ -28,7 +30,7 @@ def nodes(cluster: Cluster) -> ClusterNodes:
     """Lists all nodes, in pages of 500."""
     from vdscheck.probes.cluster.nodes import read
 
-    return read(cluster)
+    return redacted(read(cluster))
 
 
 @probe("cluster.workloads", deadline_s=120.0, cheap=True, sends=True)
@@ -36,7 +38,7 @@ def workloads(cluster: Cluster) -> ClusterWorkloads:
     """Lists Deployments, StatefulSets, DaemonSets, Jobs, CronJobs and all pods, in pages of 500."""
     from vdscheck.probes.cluster.workloads import read
 
-    return read(cluster)
+    return redacted(read(cluster))
 
 
 @probe("cluster.volumes", deadline_s=30.0, cheap=True, sends=True)
@@ -44,7 +46,7 @@ def volumes(cluster: Cluster) -> ClusterVolumes:
     """Lists all persistent volumes, in pages of 500."""
     from vdscheck.probes.cluster.nodes import read_volumes
 
-    return read_volumes(cluster)
+    return redacted(read_volumes(cluster))
 
 
 @probe("cluster.node-reports", deadline_s=60.0, cheap=True, sends=True)
@@ -52,7 +54,7 @@ def node_reports(cluster: Cluster) -> NodeReports | Absent:
     """Reads reports of nodes from a folder, or from labelled ConfigMaps in the namespace vdscheck."""
     from vdscheck.probes.cluster.reports import read
 
-    return read(cluster)
+    return redacted(read(cluster))
 
 
 @probe("cluster.manifests", cheap=True)

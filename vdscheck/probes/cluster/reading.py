@@ -10,6 +10,7 @@ from vdscheck.measurements.cluster import ListRead
 from vdscheck.model import UnavailableError
 from vdscheck.plugin import Reason, unmeasured
 from vdscheck.probes.cluster.objects import ListMeta
+from vdscheck.secrets import redact
 
 RESTARTS = 2
 """How often a list begins anew when its token has expired: etcd keeps them for 5 minutes by default."""
@@ -56,7 +57,7 @@ def _decoded(decoder: "msgspec.json.Decoder[_Page[T]]", content: bytes, what: st
     try:
         return decoder.decode(content)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        why = f"the server's list of {what} is not what Kubernetes sends: {error}"
+        why = f"the server's list of {what} is not what Kubernetes sends: {redact(str(error))}"
         raise UnavailableError(unmeasured(Reason.ERROR, why[:300])) from error
 
 
@@ -65,5 +66,5 @@ def decoded(content: bytes, kind: type[T], what: str) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        why = f"the server's answer for {what} is not what Kubernetes sends: {error}"
+        why = f"the server's answer for {what} is not what Kubernetes sends: {redact(str(error))}"
         raise UnavailableError(unmeasured(Reason.ERROR, why[:300])) from error

@@ -8,6 +8,7 @@ from vdscheck.model import UnavailableError
 from vdscheck.plugin import Reason, Recorder, unmeasured
 from vdscheck.probes.cluster.objects import Version
 from vdscheck.probes.cluster.reading import decoded
+from vdscheck.secrets import redacted
 from vdscheck.target import safe_text
 
 GETS = 40
@@ -44,7 +45,7 @@ def asked(cluster: Cluster) -> ClusterServer:
     return ClusterServer(
         context=cluster.login.name,
         host=cluster.host,
-        version=safe_text(version)[:VERSION_LIMIT],
+        version=redacted(safe_text(version))[:VERSION_LIMIT],
         get=found,
-        got=got,
+        got=f"{got}: {cluster.withheld}" if cluster.withheld else got,
     )

@@ -11,6 +11,7 @@ from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
 from vdscheck.probes.cluster.quantity import added
 from vdscheck.probes.cluster.reading import listed
 from vdscheck.probes.cluster.templates import NAME_LIMIT, requested, template
+from vdscheck.secrets import redact
 from vdscheck.target import safe_text
 
 _CONTROLLERS = (
@@ -98,7 +99,7 @@ class Gathered:
     def _waits(group: _Group, pod: Pod) -> None:
         for each in pod.status.conditions or ():
             if each.type == "PodScheduled" and each.status == "False" and each.reason == "Unschedulable":
-                group.said = group.said or safe_text(each.message or "")[:_MESSAGE_LIMIT]
+                group.said = group.said or redact(safe_text(each.message or "")[: 2 * _MESSAGE_LIMIT])[:_MESSAGE_LIMIT]
         group.unscheduled += 1
         if len(group.waiting) < _SHOWN:
             group.waiting.append(pod.metadata.name[:NAME_LIMIT])
