@@ -92,7 +92,8 @@ def decode_report(data: bytes, types: Mapping[str, Any]) -> SavedReport:
     Raises CodecError for anything that is not a report of this schema version. A measurement of a
     probe that is not installed stays as it is.
     """
-    tree = decode(data.removeprefix(codecs.BOM_UTF8), dict[str, Any])
+    whole = decode(data.removeprefix(codecs.BOM_UTF8), dict[str, Any])
+    tree = {name: whole[name] for name in SavedReport.__dataclass_fields__ if name in whole}
     _refuse_absurd(tree, "", 0)
     _refuse_another_version(tree.get("schema_version"))
     saved = convert(tree, SavedReport)

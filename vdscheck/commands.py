@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import select
 import sys
 import time
@@ -30,9 +31,13 @@ HEADER_PROBES = ("machine.identity", "machine.kind")
 FIX_PROBES = ("kernel.boot", "kernel.listeners", "kernel.node-agents", "kernel.owner", "kernel.sysctls")
 """What a plan is made from, whatever checks were selected."""
 JOURNAL = "/var/lib/vdscheck/journal"
-SAVED_LIMIT_BYTES = 256 << 20
-JUDGE_LIMIT_S = 10.0
-"""How long to judge a saved report may take."""
+SAVED_LIMIT_BYTES = 32 << 20
+"""Of a saved report: that of a host has some 100 kB, that of a cluster of 5,000 nodes a few MB."""
+JUDGE_LIMIT_S = 8
+"""Of processor time, for judging a saved report, which may come from anybody: a busy machine refuses no more."""
+JUDGE_PATIENCE_S = 60.0
+JUDGE_LIMIT_BYTES = 384 << 20
+"""Of address space, for the same."""
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 INTERRUPTED_EVERY_S = 0.1
 """How often a wait for standard input looks whether it was interrupted."""
@@ -371,7 +376,7 @@ def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -
     found = made(outcome.measurements, warnings, complete=outcome.complete)
     if mend is not None and outcome.complete:
         found = mend.mended(found, lambda measurements, said: made(measurements, said, complete=not received))
-    return write(draw(found, settings, instrument), settings, received, failed=outcome.failed)
+    return write(draw(found, settings, settings.terminal, instrument), settings, received, failed=outcome.failed)
 
 
 def _unfinished(host: Host) -> list[str]:
@@ -434,16 +439,28 @@ def _judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     settings = replace(settle(asked), measures=False)
     catalogue = load()
     content = _saved(file, received)
-    try:
+    terminal, ours = settings.terminal, os.getpid()
+
+    def judged() -> "Drawn":
         # A report may come from anybody, and be made so that it is never judged.
-        drawn = in_child(lambda: _judged(settings, catalogue, file, content), JUDGE_LIMIT_S)
-    except (NoAnswerError, LostChildError) as error:
-        message = f"{file}: not judged within {JUDGE_LIMIT_S:g} s, as any report is: not one of ours"
+        if os.getpid() != ours:
+            resource.setrlimit(resource.RLIMIT_AS, (JUDGE_LIMIT_BYTES, JUDGE_LIMIT_BYTES))
+            resource.setrlimit(resource.RLIMIT_CPU, (JUDGE_LIMIT_S, JUDGE_LIMIT_S))
+        return draw(_judged_again(settings, catalogue, file, content), settings, terminal)
+
+    try:
+        drawn = in_child(judged, JUDGE_PATIENCE_S)
+    except (NoAnswerError, LostChildError, MemoryError) as error:
+        message = (
+            f"{file}: not a report that can be judged: it takes more than {JUDGE_LIMIT_S} s "
+            f"or {JUDGE_LIMIT_BYTES >> 20} MiB of memory"
+        )
         raise UsageError(message) from error
     return write(drawn, settings, received)
 
 
-def _judged(settings: Settings, catalogue: Catalogue, file: str, content: bytes) -> "Drawn":
+def _judged_again(settings: Settings, catalogue: Catalogue, file: str, content: bytes) -> Report:
+    """The report of what a saved one measured."""
     types = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
     try:
         saved = codec.decode_report(content, types)
@@ -456,7 +473,7 @@ def _judged(settings: Settings, catalogue: Catalogue, file: str, content: bytes)
     profiles = list(settings.first("profile", settings.asked.profile, saved.ruleset.profiles))
     rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__, saved.target.kind, saved=old)
     said = _said_of_the_run(saved, catalogue, file)
-    return draw(report_of(settings, catalogue, rules, saved.run, saved.target, saved.measurements, said), settings)
+    return report_of(settings, catalogue, rules, saved.run, saved.target, saved.measurements, said)
 
 
 def _said_of_the_run(saved: codec.SavedReport, catalogue: Catalogue, file: str) -> list[str]:
@@ -578,12 +595,12 @@ class Drawn:
     """What standard error says of it."""
 
 
-def draw(made: Report, settings: Settings, instrument: Instrument | None = None) -> Drawn:
-    """Draw every output that was asked for."""
+def draw(made: Report, settings: Settings, terminal: Terminal, instrument: Instrument | None = None) -> Drawn:
+    """Draw every output that was asked for; `terminal` is that of standard output."""
     contents = []
     for name, place in settings.outputs:
-        terminal = settings.terminal if place is None else Terminal(verbose=settings.terminal.verbose)
-        contents.append(FORMATS[name](made, replace(terminal, instrument=instrument is not None)))
+        drawn = terminal if place is None else Terminal(verbose=terminal.verbose)
+        contents.append(FORMATS[name](made, replace(drawn, instrument=instrument is not None)))
     return Drawn(tuple(contents), _code(made), tuple(told(made.gates)))
 
 

@@ -3,6 +3,7 @@
 import json
 import resource
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tests.hostile_values import Place, Written, places, with_at, yaml_of, yaml_values
 from tests.program import vdscheck
 from vdscheck import __version__, codec, ruleset
-from vdscheck.catalogue import Catalogue
+from vdscheck.catalogue import Catalogue, load
 from vdscheck.cluster_command import OF_MANIFESTS
 from vdscheck.judge import judge
 from vdscheck.kubeconfig import ClusterError, contexts
@@ -75,11 +76,16 @@ def refused(text: str | bytes) -> str:
     return str(why.value)
 
 
-def judged(catalogue: Catalogue, found: Manifests) -> None:
+@cache
+def rules() -> tuple[Catalogue, ruleset.Ruleset]:
+    found = load()
+    return found, ruleset.build(found, ["cluster"], {"only": list(OF_MANIFESTS)}, __version__, "cluster")
+
+
+def judged(found: Manifests) -> None:
     """What is read is judged, and can be written and read again; no check fails on it."""
     taken = Taken("2026-01-01T00:00:00Z", 0.0, "", found, None)
-    rules = ruleset.build(catalogue, ["cluster"], {"only": list(OF_MANIFESTS)}, __version__, "cluster")
-    made = judge(catalogue, rules, {"cluster.manifests": taken}, "2026-01-01")
+    made = judge(*rules(), {"cluster.manifests": taken}, "2026-01-01")
     assert [each.summary for each in made.findings if each.reason is Reason.ERROR] == []
     codec.encode(made.findings)
     assert codec.decode(codec.encode(found), Manifests) == found
@@ -181,6 +187,14 @@ def test_of_a_list_that_is_there_twice_the_last_counts() -> None:
     assert one.where == "standard input:5"
 
 
+@pytest.mark.parametrize("nothing", ["~", "null", "", "[]"])
+def test_no_containers_before_the_others_are_none(nothing: str) -> None:
+    spec = f"  initContainers: {nothing}\n  containers:\n  - name: c\n"
+    text = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n{spec}"
+    (one,) = manifests(text).workloads
+    assert [each.line for each in one.template.containers] == [7]
+
+
 def test_an_empty_document_between_others_is_passed_over() -> None:
     pod = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [{}]}})
     assert len(manifests(f"---\n---\n{pod}\n---\n# nothing\n---\n~\n---\n{pod}\n").workloads) == 2
@@ -222,12 +236,12 @@ def test_a_file_of_many_aliases_is_called_that() -> None:
     assert "its aliases stand for more than 500,000 values" in refused("\n".join(lines))
 
 
-def test_amounts_beyond_all_measure_are_judged(catalogue: Catalogue) -> None:
+def test_amounts_beyond_all_measure_are_judged() -> None:
     largest = {"cpu": "9223372036854775", "memory": "9223372036854775807", "nvidia.com/gpu": "9223372036854775807"}
     each = {"name": "c", "image": "i:1", "resources": {"requests": largest, "limits": largest}}
     spec = {"containers": [each] * 5, "initContainers": [each] * 5}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec}
-    judged(catalogue, manifests(json.dumps(pod)))
+    judged(manifests(json.dumps(pod)))
 
 
 @pytest.mark.parametrize("replicas", ["-1", "2147483648", "9" * 400, "1.5", ".inf", '"3"', "yes"])
@@ -243,22 +257,22 @@ def any_manifest() -> st.SearchStrategy[str]:
     )
 
 
-def read_or_refused(catalogue: Catalogue, text: str) -> None:
+def read_or_refused(text: str) -> None:
     with suppress(SubjectError):
-        judged(catalogue, manifests(text))
+        judged(manifests(text))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(any_manifest())
-def test_any_value_at_any_place_of_a_manifest_is_judged_or_refused(catalogue: Catalogue, text: str) -> None:
-    read_or_refused(catalogue, text)
+def test_any_value_at_any_place_of_a_manifest_is_judged_or_refused(text: str) -> None:
+    read_or_refused(text)
 
 
 @pytest.mark.slow
 @settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(any_manifest())
-def test_any_value_at_any_place_of_many_manifests(catalogue: Catalogue, text: str) -> None:
-    read_or_refused(catalogue, text)
+def test_any_value_at_any_place_of_many_manifests(text: str) -> None:
+    read_or_refused(text)
 
 
 @settings(max_examples=300, deadline=None)

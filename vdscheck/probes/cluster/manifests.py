@@ -89,7 +89,7 @@ def _unlisted(value: Any, node: Any, shown: str, depth: int) -> Iterator[tuple[d
         _refuse(where, "the items of a List must be a list of objects")
     if depth > DEPTH_LIMIT:
         _refuse(where, f"nested more than {DEPTH_LIMIT} deep")
-    nodes = getattr(_child(node, "items"), "value", ())
+    nodes = _children(node, "items")
     if len(nodes) != len(items or ()):  # a merge brought them in: they have no node of their own here
         nodes = [node] * len(items or ())
     for each, its_node in zip(items or (), nodes, strict=True):
@@ -103,6 +103,12 @@ def _child(node: Any, *names: str) -> Any:  # noqa: ANN401
             return None
         node = next((value for key, value in reversed(node.value) if getattr(key, "value", None) == name), None)
     return node
+
+
+def _children(node: Any, name: str) -> list[Any]:  # noqa: ANN401
+    """The nodes of a list that stands under a key; none where that is no list."""
+    found = _child(node, name)
+    return list(found.value) if isinstance(found, yaml.SequenceNode) else []
 
 
 def _workload(value: Mapping[str, Any], node: Any, shown: str, namespace: str) -> Workload:  # noqa: ANN401
@@ -141,8 +147,7 @@ def _workload(value: Mapping[str, Any], node: Any, shown: str, namespace: str) -
 def _with_lines(found: PodTemplate, spec: Any) -> PodTemplate:  # noqa: ANN401
     lines = []
     for name in ("initContainers", "containers"):
-        held = _child(spec, name)
-        lines += [each.start_mark.line + 1 for each in getattr(held, "value", ())]
+        lines += [each.start_mark.line + 1 for each in _children(spec, name)]
     if len(lines) != len(found.containers):
         return found
     pairs = zip(found.containers, lines, strict=True)
