@@ -38,7 +38,7 @@ def read(path: str, user_id: int, *, limit_bytes: int = READ_LIMIT_BYTES) -> byt
     Raises UntrustedError, and UnavailableError for what is trusted and cannot be read.
     """
     try:
-        descriptor = _walked(path, _Caller(user_id), _Way.take)
+        descriptor = _walked(path, _Caller(user_id), _Way.file)
         try:
             return _content(descriptor, path, limit_bytes)
         finally:
@@ -54,7 +54,7 @@ def folder(path: str, user_id: int) -> int:
     It may be anybody's, but a link leads there only where nobody but this user and root can have made it or put it
     there. Raises UntrustedError for another link, and OSError.
     """
-    return _walked(path, _Caller(user_id), _Way.take_folder, passes=True)
+    return _walked(path, _Caller(user_id), _Way.folder, passes=True)
 
 
 def check_folder(descriptor: int, path: str, user_id: int) -> None:
@@ -76,20 +76,27 @@ def _content(descriptor: int, path: str, limit_bytes: int) -> bytes:
 # The way
 
 
-def _walked(path: str, caller: "_Caller", take: Callable[["_Way"], int], *, passes: bool = False) -> int:
+def _walked(path: str, caller: "_Caller", take: Callable[["_Way", str], int], *, passes: bool = False) -> int:
     """A descriptor of what stands at the end of the way: what was checked."""
     way = _Way(caller, passes=passes)
     try:
-        parts = _parts(path)
+        parts, links = _parts(path), 0
         while parts:
             head = parts.pop(0)
-            target = way.step(head)
+            target = way.link(head)
             if target is None:
+                if not parts and head != "..":
+                    return take(way, head)
+                way.step(head)
                 continue
+            links += 1
+            if links > LINKS_LIMIT:
+                message = f"{safe_text(path)} leads through too many links"
+                raise UntrustedError(message)
             if target.startswith("/"):
                 way.back_to_root()
             parts = _parts(target) + parts
-        return take(way)
+        return take(way, ".")
     finally:
         way.close()
 
@@ -99,77 +106,82 @@ def _parts(path: str) -> list[str]:
 
 
 class _Way:
-    """The folders from / to where a walk stands, each open and checked, and at its end the file."""
+    """A walk from / on: where it stands is open, one descriptor however deep, and each folder is checked on entering."""
 
     def __init__(self, caller: "_Caller", *, passes: bool) -> None:
         self._caller = caller
         self._passes = passes
         """Whether folders of others are passed, where no link in them is followed."""
-        self._steps: list[tuple[str, int]] = []
-        self._links = 0
-        self._enter("", os.open("/", _THROUGH | os.O_DIRECTORY))
+        self._names: list[str] = []
+        self._here = -1
+        self.back_to_root()
 
-    def step(self, name: str) -> str | None:
-        """Go on to that name; where it is a link, stay and return what it leads to."""
-        if name == "..":
-            if len(self._steps) > 1:
-                self._leave()
-            return None
-        here = os.open(name, _THROUGH, dir_fd=self._steps[-1][1])
-        if not stat.S_ISLNK(os.fstat(here).st_mode):
-            self._enter(name, here)
-            return None
+    def link(self, name: str) -> str | None:
+        """What a link in the folder where we stand leads to; None of what is no link."""
+        found = os.open(name, _THROUGH, dir_fd=self._here)
         try:
+            if not stat.S_ISLNK(os.fstat(found).st_mode):
+                return None
             if self._passes:
-                self._caller.check_folder(self._path(), self._steps[-1][1])
-            self._caller.check_link(self._path(name), os.fstat(here), os.fstat(self._steps[-1][1]))
-            self._links += 1
-            if self._links > LINKS_LIMIT:
-                message = f"{self._path(name)} leads through too many links"
-                raise UntrustedError(message)
-            return os.readlink("", dir_fd=here)  # of this very link, whatever has its name by now
+                self._caller.check_folder(self._path(), self._here)
+            self._caller.check_link(self._path(name), os.fstat(found), os.fstat(self._here))
+            return os.readlink("", dir_fd=found)  # of this very link, whatever has its name by now
         finally:
-            os.close(here)
+            os.close(found)
 
-    def take(self) -> int:
-        """The file at the end, open for reading and checked, for the caller to close."""
-        name, found = self._steps[-1]
-        path = self._path()
-        if not stat.S_ISREG(os.fstat(found).st_mode):
-            raise UnavailableError(unmeasured(Reason.ERROR, f"{path} is not a regular file"))
+    def step(self, name: str) -> None:
+        """Go into a folder, or back out of one: the way there is walked anew, since it may have been moved since."""
+        names = self._names[:-1] if name == ".." else [*self._names, name]
+        if name == "..":
+            self.back_to_root()
+        for each in names[len(self._names) :]:
+            self._names.append(each)
+            self._enter(os.open(each, _THROUGH | os.O_DIRECTORY, dir_fd=self._here))
+
+    def file(self, name: str) -> int:
+        """The file of that name, open for reading and checked, for the caller to close."""
+        path = self._path(name)
+        _refuse_all_but_files(path, os.stat(name, dir_fd=self._here, follow_symlinks=False))
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        descriptor = os.open(name, flags, dir_fd=self._steps[-2][1])
+        descriptor = os.open(name, flags, dir_fd=self._here)
         try:
-            self._caller.check_owner(path, os.fstat(descriptor))
-            self._caller.check_writers(path, os.fstat(descriptor), _acl(descriptor))
+            found = os.fstat(descriptor)
+            _refuse_all_but_files(path, found)
+            self._caller.check_owner(path, found)
+            self._caller.check_writers(path, found, _acl(descriptor))
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
 
-    def take_folder(self) -> int:
-        """The folder at the end, for the caller to close."""
-        return os.open(".", _THROUGH | os.O_DIRECTORY, dir_fd=self._steps[-1][1])
+    def folder(self, name: str) -> int:
+        """The folder of that name, for the caller to close."""
+        return os.open(name, _THROUGH | os.O_DIRECTORY, dir_fd=self._here)
 
     def back_to_root(self) -> None:
-        while len(self._steps) > 1:
-            self._leave()
+        """Begin anew, as a link does that leads to an absolute path."""
+        self._names = []
+        self._enter(os.open("/", _THROUGH | os.O_DIRECTORY))
 
     def close(self) -> None:
-        while self._steps:
-            self._leave()
+        """Let go of where the walk stands."""
+        if self._here >= 0:
+            os.close(self._here)
+            self._here = -1
 
-    def _enter(self, name: str, here: int) -> None:
-        self._steps.append((name, here))
-        if not self._passes and stat.S_ISDIR(os.fstat(here).st_mode):
+    def _enter(self, here: int) -> None:
+        self.close()
+        self._here = here
+        if not self._passes:
             self._caller.check_folder(self._path(), here)
 
-    def _leave(self) -> None:
-        os.close(self._steps.pop()[1])
-
     def _path(self, *more: str) -> str:
-        names = [name for name, _ in self._steps[1:]]
-        return safe_text("/" + "/".join([*names, *more]))
+        return safe_text("/" + "/".join([*self._names, *more]))
+
+
+def _refuse_all_but_files(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise UnavailableError(unmeasured(Reason.ERROR, f"{path} is not a regular file"))
 
 
 # Who else can write
