@@ -329,3 +329,60 @@ def test_a_gate_of_an_earlier_version_is_a_gate(schema: dict[str, Any]) -> None:
     assert "loosened_by" not in schema["$defs"]["Gate"]["required"]
     old = b'{"name": "fail-on", "threshold": "fail", "value": 0, "holds": true}'
     assert codec.decode(old, Gate) == Gate("fail-on", "fail", 0, True, None)
+
+
+# A kubeconfig that nobody named
+
+
+KUBECONFIG = """
+{apiVersion: v1, kind: Config, current-context: x, clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}],
+ users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: PROGRAM,
+          interactiveMode: Never}}}], contexts: [{name: x, context: {cluster: c, user: u}}]}
+"""
+
+
+def logs_in_by(folder: Path, above: Path) -> Path:
+    """A kubeconfig that is found in that folder; its program tells that it ran."""
+    program = above / "login.sh"
+    program.write_text(f"#!/bin/sh\ntouch {above}/ran\n")
+    program.chmod(0o755)
+    file = folder / ".kube/config"
+    file.parent.mkdir(parents=True)
+    file.write_text(KUBECONFIG.replace("PROGRAM", str(program)))
+    return file
+
+
+@needs_root
+def test_a_kubeconfig_in_a_home_of_somebody_else_runs_nothing(
+    checkout: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = logs_in_by(checkout, tmp_path)
+    monkeypatch.setenv("HOME", str(checkout))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    os.chown(file.parent, 1002, 1002)
+    said = f"vdscheck: refusing {file}: {file.parent} belongs to another user (1002). To use it: --kubeconfig {file}"
+    assert refusal("cluster") == said
+    assert not (tmp_path / "ran").exists()
+    for words, more in (((), {"KUBECONFIG": str(file)}), (("--kubeconfig", str(file)), {})):
+        vdscheck("cluster", *words, "--json", cwd=checkout, env=more)
+        (tmp_path / "ran").unlink()
+
+
+def test_one_s_own_kubeconfig_is_used(checkout: Path, tmp_path: Path) -> None:
+    logs_in_by(checkout, tmp_path)
+    assert vdscheck("cluster", "--json", cwd="/", env={"HOME": str(checkout), "KUBECONFIG": ""}).returncode == 0
+    assert (tmp_path / "ran").exists()
+
+
+def test_without_a_home_none_is_found_in_the_current_folder(
+    checkout: Path, tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs_in_by(checkout / "~", tmp_path)
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    for home in ("~", "./~"):
+        monkeypatch.setenv("HOME", home)
+        assert "no kubeconfig at" in refusal("cluster")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", dict[int, Any]().__getitem__)  # no account: a KeyError
+    assert refusal("cluster") == "vdscheck: no kubeconfig at ~/.kube/config: name one with --kubeconfig or KUBECONFIG"
+    assert not (tmp_path / "ran").exists()

@@ -72,7 +72,8 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
     listed = os.environ.get("KUBECONFIG", "")
     named = [kubeconfig] if kubeconfig is not None else [part for part in listed.split(os.pathsep) if part]
     files = named or [os.path.expanduser("~/.kube/config")]
-    there = [file for file in files if os.path.exists(file)]
+    # Without HOME and an account "~" stays, and would be a folder of that name in the current one.
+    there = [file for file in files if (named or os.path.isabs(file)) and os.path.exists(file)]
     if not there:
         if not named and _in_a_pod():
             if context is not None:
@@ -82,7 +83,7 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
         how = "" if named else ": name one with --kubeconfig or KUBECONFIG"
         message = f"no kubeconfig at {safe_text(' or '.join(files))}{how}"
         raise ClusterError(message)
-    tables = {file: read(file) for file in there}
+    tables = {file: read(file, found=not named) for file in there}
     known, current = contexts(tables)
     wanted = context if context is not None else current
     if not wanted:

@@ -1,8 +1,10 @@
 """Kubeconfigs: read and checked before anything is asked; of what stands in them only names are repeated."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from vdscheck import trusted
 from vdscheck.model import UnavailableError
 from vdscheck.target import Host, absolute, safe_text
 
@@ -43,14 +45,17 @@ def contexts(tables: Mapping[str, dict[str, Any]]) -> tuple[dict[str, str], str]
     return found, current
 
 
-def read(file: str) -> dict[str, Any]:
-    """What a kubeconfig says, not yet checked. Raises ClusterError."""
+def read(file: str, *, found: bool = False) -> dict[str, Any]:
+    """What a kubeconfig says, not yet checked. Raises ClusterError.
+
+    One that is `found`, and that nobody named, is read only where nobody else can have written it: it names a program.
+    """
     from vdscheck.plain_yaml import YamlError, documents
 
     shown = safe_text(file)
     try:
-        content = Host().read_bytes(absolute(file), limit_bytes=SIZE_LIMIT_BYTES)
-        found = [value for value, _ in documents(content.decode("utf-8-sig")) if value is not None]
+        content = _trusted(file) if found else Host().read_bytes(absolute(file), limit_bytes=SIZE_LIMIT_BYTES)
+        tables = [value for value, _ in documents(content.decode("utf-8-sig")) if value is not None]
     except UnavailableError as error:
         raise ClusterError(safe_text(error.absent.detail)) from error
     except UnicodeDecodeError as error:
@@ -58,9 +63,17 @@ def read(file: str) -> dict[str, Any]:
     except YamlError as error:
         at = "" if error.line is None else f":{error.line}"
         _refuse(f"{shown}{at}: not a kubeconfig: not YAML")  # the text around it may be a secret
-    if len(found) != 1 or not isinstance(found[0], dict):
-        _refuse(f"{shown}: not a kubeconfig: {'one document is wanted' if len(found) > 1 else 'no map in it'}")
-    return found[0]
+    if len(tables) != 1 or not isinstance(tables[0], dict):
+        _refuse(f"{shown}: not a kubeconfig: {'one document is wanted' if len(tables) > 1 else 'no map in it'}")
+    return tables[0]
+
+
+def _trusted(file: str) -> bytes:
+    try:
+        return trusted.read(file, os.geteuid(), limit_bytes=SIZE_LIMIT_BYTES)
+    except trusted.UntrustedError as error:
+        shown = safe_text(file)
+        _refuse(f"refusing {shown}: {error}. To use it: --kubeconfig {shown}")
 
 
 def _listed(table: dict[str, Any], kind: str, shown: str) -> list[tuple[str, dict[str, Any]]]:
