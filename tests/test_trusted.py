@@ -3,6 +3,7 @@
 import functools
 import os
 import random
+import resource
 import shutil
 import signal
 import struct
@@ -430,3 +431,18 @@ def test_no_descriptor_is_left_open(folder: Path) -> None:
         outcome(mine / name)
     assert len(os.listdir("/proc/self/fd")) == before
     shutil.rmtree(mine)
+
+
+def test_a_deep_way_takes_no_more_descriptors_than_a_short_one(folder: Path) -> None:
+    deep = made(folder / "mine", *VICTIM[:2], 0o755, None)
+    for number in range(60):
+        deep = made(deep / str(number), *VICTIM[:2], 0o755, None)
+    made(deep / "file", *VICTIM[:2])
+    link(deep / "link", "../" * 20 + "/".join(map(str, range(40, 60))) + "/file")
+
+    def few() -> list[str]:
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 4, highest + 4))
+        return [outcome(deep / name) for name in ("file", "link")]
+
+    assert called_as(VICTIM, few) == [GOOD.decode()] * 2

@@ -106,7 +106,7 @@ def _parts(path: str) -> list[str]:
 
 
 class _Way:
-    """A walk from / on: where it stands is open, one descriptor however deep, and each folder is checked on entering."""
+    """A walk from / on: where it stands is open, one descriptor however deep, and each folder entered is checked."""
 
     def __init__(self, caller: "_Caller", *, passes: bool) -> None:
         self._caller = caller
