@@ -396,15 +396,15 @@ def test_from_a_folder_that_is_gone_the_report_still_comes(tmp_path: Path) -> No
         assert "the current folder is gone" in done.stderr
 
 
-def test_a_run_whose_measuring_process_fails_is_4_and_says_what_is_missing() -> None:
-    line = "ulimit -n 8; exec " + " ".join(PROGRAM) + " --passive --json --only sysctl.somaxconn"
+def test_a_run_that_cannot_have_its_measuring_process_is_4_and_names_the_limit() -> None:
+    line = "ulimit -n 6; exec " + " ".join(PROGRAM) + " --passive --json --only sysctl.somaxconn"
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False, env=environment()
     )
     found = json.loads(done.stdout)
     (finding,) = found["findings"]
     assert (done.returncode, found["run"]["complete"], finding["reason"]) == (4, False, "error")
-    assert "the process that measures" in finding["summary"]
+    assert finding["summary"] == "the limit of open files (ulimit -n 6) stopped this measurement"
 
 
 # Interruptions

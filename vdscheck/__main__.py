@@ -52,11 +52,16 @@ def _receive(number: int, _frame: object) -> None:
 
 def _open_standard_streams() -> None:
     """See that a stream that was closed is not taken for the next file that is opened: here writing to it fails."""
+    from vdscheck import nowhere
+
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)
+            try:
+                os.open(os.devnull, os.O_RDONLY)
+            except OSError:
+                nowhere.opened()
 
 
 def main() -> None:
@@ -65,14 +70,41 @@ def main() -> None:
         # Whoever started us with a signal ignored (nohup, a background job of a script) meant it.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _receive)
-    _open_standard_streams()
-    import gc
+    os._exit(_ended())
 
-    # A run is short and makes few cycles: collecting while it imports costs a tenth of its time.
-    gc.disable()
-    from vdscheck.cli import program
 
-    os._exit(program(_received))
+def _ended() -> int:
+    """The exit code of the program; 4 and one line where it cannot even start, whatever is missing or too small."""
+    try:
+        _open_standard_streams()
+        import gc
+
+        # A run is short and makes few cycles: collecting while it imports costs a tenth of its time.
+        gc.disable()
+        from vdscheck.cli import program
+
+        return program(_received)
+    except BaseException as error:  # noqa: BLE001 - an import of a broken installation raises anything, SystemExit too
+        _say_failure(error)
+        return 128 + _received[0] if _received else 4
+
+
+def _say_failure(error: BaseException) -> None:
+    """One line on standard error, by the least that can be imported: memory or descriptors may be what is missing."""
+    from contextlib import suppress
+
+    said = type(error).__name__
+    with suppress(Exception):
+        said = " ".join(f"{said}: {error}".split()).rstrip(":")
+    if isinstance(error, ImportError):
+        said += "; install vdscheck again"
+    with suppress(Exception):
+        from vdscheck.limits import limit_of
+
+        limit = limit_of(error)
+        said = said if limit is None else f"{limit} stopped the program; raise it and run again"
+    with suppress(OSError):
+        os.write(2, f"vdscheck: no report: {said}\n".encode("utf-8", "backslashreplace"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import is_dataclass
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from vdscheck import guard
+from vdscheck import guard, limits
 from vdscheck.model import Absent, Judgement, frozen
 from vdscheck.plugin import Check, Limits, Probe, ProfileFile
 from vdscheck.target import TargetKind
@@ -185,7 +185,9 @@ def _import(value: str) -> tuple[ModuleType | None, str]:
     try:
         with guard.guarded(IMPORT_LIMIT_S):
             return importlib.import_module(value), ""
-    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, SystemExit too
+    except BaseException as error:
+        if limits.limit_of(error) is not None:
+            raise
         return None, f"{_line_of(error)}{type(error).__name__}: {error}"
 
 

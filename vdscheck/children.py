@@ -6,28 +6,25 @@ ended. Everything it learns goes up one pipe as lines of JSON.
 """
 
 import gc
+import itertools
 import os
-import resource
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any, NoReturn, cast
+from dataclasses import dataclass, field
+from typing import NoReturn
 
+from vdscheck.child import be_child, prctl
 from vdscheck.codec import CodecError, decode, encode
-from vdscheck.guard import hand_over, how_it_ended, silence
-from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
-from vdscheck.plugin import Probe
+from vdscheck.guard import deadline, hand_over, how_it_ended, silence
+from vdscheck.jobs import FRAME_LIMIT_BYTES, Frame, Job, speaker, told, work
+from vdscheck.limits import limit_of, limit_of_death, oom_kills, why_refused
+from vdscheck.model import Absent, Reason, limited, unmeasured
+from vdscheck.process_tree import descendants
 from vdscheck.secrets import leave_out_of, what_failed
 from vdscheck.target import Target
 
-FRAME_LIMIT_BYTES = 16 << 20
-"""The largest measurement that is taken: far beyond any sensible one."""
-MEMORY_LIMIT_BYTES = 1 << 30
-"""How much address space a child may take beyond what it starts with."""
 CHILDREN_LIMIT = 3
 """How many children run at once: each costs some 10 MB, and a small server has two CPUs."""
 KILL_LIMIT_S = 1.0
@@ -35,37 +32,7 @@ KILL_LIMIT_S = 1.0
 ENDING_LIMIT_S = 2.0
 """How long a child whose jobs are done may take to end by itself before it is killed."""
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-@frozen
-class Job:
-    """One probe to run, on one subject where it measures one by one."""
-
-    key: str
-    probe: Probe
-    provides: type[Any]
-    """The measurement type that it promises."""
-    subject: Any
-    window_s: float
-    """How long its generator goes on; 0 for a probe that returns once."""
-    deadline_s: float
-    """When it is ended, counted from its start."""
-
-
-@frozen
-class Frame:
-    """What a child says: that a job has started, what it measured, or that it has ended."""
-
-    event: str
-    """started, measured, ended, abandoned."""
-    key: str
-    taken_at: str = ""
-    duration_s: float = 0.0
-    value: Any = None
-    absent: Absent | None = None
-    detail: str = ""
 
 
 @dataclass
@@ -79,117 +46,8 @@ class _Child:
     unread: bytearray = field(default_factory=bytearray)
     measured: bool = False
     """Whether the job that it is in has said anything yet."""
-
-
-def now() -> str:
-    """The time as RFC 3339 in UTC."""
-    seconds, rest_ns = divmod(time.time_ns(), 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest_ns // 1_000_000:03d}Z"
-
-
-# In the child
-
-
-def work(host: Target, jobs: Iterable[Job], say: Callable[[Frame], None]) -> None:
-    """Do the jobs one after the other; a job that fails is an absence, not the end."""
-    for job in jobs:
-        began = time.monotonic()
-        say(Frame("started", job.key))
-        here = replace(cast("Any", host), ends_at=began + job.window_s if job.window_s else None)
-        measured = False
-        try:
-            for value in _values(job, here):
-                say(_measured(job.key, _promised(job, value), time.monotonic() - began))
-                measured = True
-            if not measured:
-                why = f"{job.key} measured nothing within its window of {job.window_s:g} s"
-                say(_measured(job.key, unmeasured(Reason.TIMEOUT, why), time.monotonic() - began))
-        except UnavailableError as error:
-            say(_measured(job.key, error.absent, time.monotonic() - began))
-        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything, and so may a library
-            why = f"{job.probe.id} failed ({job.probe.where}): {what_failed(error)}{_raised_in(error)}"
-            say(_measured(job.key, unmeasured(Reason.ERROR, why), time.monotonic() - began))
-        say(Frame("ended", job.key))
-
-
-def _raised_in(error: BaseException) -> str:
-    """Where an error came from: its own text is not repeated, since a library may quote a secret in it."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return "" if last is None else f" at {os.path.basename(last.tb_frame.f_code.co_filename)}:{last.tb_lineno}"
-
-
-def _values(job: Job, host: Target) -> Iterator[Any]:
-    subject = () if job.subject is None else (job.subject,)
-    found = job.probe.function(host, *subject)
-    if job.probe.window is None:
-        yield found
-    else:
-        yield from found
-
-
-def _promised(job: Job, value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, Absent | job.provides):
-        return value
-    message = f"it returned {type(value).__name__}, not {job.provides.__name__}"
-    raise TypeError(message)
-
-
-def _measured(key: str, value: Any, duration_s: float) -> Frame:  # noqa: ANN401
-    if isinstance(value, Absent):
-        return Frame("measured", key, now(), duration_s, None, value)
-    return Frame("measured", key, now(), duration_s, value, None)
-
-
-def _speaker(pipe: int) -> Callable[[Frame], None]:
-    def say(frame: Frame) -> None:
-        try:
-            line = encode(frame)
-        except (ValueError, TypeError, RecursionError, UnicodeError) as error:
-            why = f"the measurement cannot be written as JSON: {what_failed(error)}"
-            line = encode(replace(frame, value=None, absent=unmeasured(Reason.ERROR, why)))
-        if len(line) > FRAME_LIMIT_BYTES:
-            why = f"the measurement is {len(line):,} bytes, more than the {FRAME_LIMIT_BYTES:,} that are taken"
-            line = encode(replace(frame, value=None, absent=unmeasured(Reason.ERROR, why)))
-        view = memoryview(line + b"\n")
-        while view:
-            view = view[os.write(pipe, view) :]
-
-    return say
-
-
-def _become_child(parent: int, *kept: int) -> None:
-    os.setsid()
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-    silence(*kept)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    hand_over(signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    gc.enable()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with open("/proc/self/statm", "rb") as statm:
-        in_use = int(statm.read().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = in_use + MEMORY_LIMIT_BYTES
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-@cache
-def _libc() -> Any:  # noqa: ANN401 - ctypes.CDLL
-    import ctypes  # 3 ms, which the parent has while the program is at something else
-
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _prctl(option: int, value: int) -> None:
-    _libc().prctl(option, value, 0, 0, 0)
-
-
-# In the parent
+    again: bool = False
+    """Whether that job met a limit, and is to be tried again when nothing runs beside it."""
 
 
 class Parent:
@@ -198,9 +56,16 @@ class Parent:
     def __init__(self, host: Target, up: int, control: int, ends_at: float) -> None:
         self._host, self._up, self._control, self._ends_at = host, up, control, ends_at
         self._children: dict[int, _Child] = {}
-        self._selector = selectors.DefaultSelector()
+        # Unlike that of epoll it takes no descriptor.
+        self._selector = selectors.PollSelector()
         self._stopped = False
         self._waiting: list[list[Job]] = []
+        self._again: list[Job] = []
+        self._at_once = CHILDREN_LIMIT
+        self._tries_again = True
+        self._limit: str | None = None
+        """What keeps children from running beside each other."""
+        self._oom_kills = oom_kills()
         self._lost: set[int] = set()
         self._statuses: dict[int, int] = {}
 
@@ -210,25 +75,50 @@ class Parent:
         self._waiting = list(together)
         self._until_all_ended()
         for job in alone:
-            if not self._stopped:
-                self._waiting = [[job]]
-                self._until_all_ended()
+            self._waiting.append([job])
+            self._until_all_ended()
+        self._at_once, self._tries_again = 1, False
+        self._waiting = [[job] for job in self._again]
+        self._until_all_ended()
         self._end_all()
 
     def _start_waiting(self) -> None:
         if time.monotonic() >= self._ends_at:
-            self._waiting.clear()
-        while self._waiting and len(self._children) < CHILDREN_LIMIT:
-            self._start(self._waiting.pop(0))
+            self._give_up_waiting()
+        while self._waiting and len(self._children) < self._at_once and not self._stopped:
+            jobs = self._waiting.pop(0)
+            refusal = self._start(jobs)
+            if refusal is None:
+                continue
+            self._limit = refusal
+            if not self._children:
+                self._work_here(jobs)
+                return
+            # It is tried again when one of those that run has ended.
+            self._waiting.insert(0, jobs)
+            self._at_once = len(self._children)
 
-    def _start(self, jobs: list[Job]) -> None:
-        receive, send = os.pipe()
+    def _give_up_waiting(self) -> None:
+        """The time is over: what a limit let wait so long is told of it, and the rest by who started us."""
+        if self._limit is not None:
+            for job in itertools.chain.from_iterable(self._waiting):
+                self._say(encode(told(job.key, limited(self._limit))))
+        self._waiting.clear()
+
+    def _start(self, jobs: list[Job]) -> str | None:
+        """Fork a child for some jobs. Returns why not, where there can be none."""
+        opened: tuple[int, ...] = ()
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            receive, send = opened = os.pipe()
+            pid = os.fork()
+        except (OSError, MemoryError) as error:
+            for descriptor in opened:
+                os.close(descriptor)
+            return why_refused(error)
         if pid == 0:
             try:
-                _become_child(parent, send, *self._host.descriptors)
-                work(self._host, jobs, _speaker(send))
+                be_child(self._host, jobs, send, parent)
             finally:
                 os._exit(0)
         os.close(send)
@@ -236,6 +126,18 @@ class Parent:
         child = _Child(pid, receive, list(jobs), self._deadline(jobs[0]))
         self._children[receive] = child
         self._selector.register(receive, selectors.EVENT_READ)
+        return None
+
+    def _work_here(self, jobs: list[Job]) -> None:
+        """Do jobs in this very process: there cannot be another one. The program ends it if it hangs."""
+        for job in jobs:
+            if self._selector.select(0) or time.monotonic() >= self._ends_at:
+                return
+            try:
+                with deadline(min(job.deadline_s, max(0.1, self._ends_at - time.monotonic()))):
+                    work(self._host, [job], speaker(self._up))
+            except TimeoutError:
+                self._say(encode(Frame("ended", job.key)))
 
     def _deadline(self, job: Job) -> float:
         return min(time.monotonic() + job.deadline_s, self._ends_at)
@@ -244,7 +146,7 @@ class Parent:
         while (self._children or self._waiting) and not self._stopped:
             self._start_waiting()
             if not self._children:
-                return
+                continue
             soonest = min(child.until for child in self._children.values())
             for key, _ in self._selector.select(max(0.0, min(soonest - time.monotonic(), 0.5))):
                 if key.fd == self._control:
@@ -284,16 +186,25 @@ class Parent:
         if frame.event == "started":
             child.until = self._deadline(child.jobs[0])
         elif frame.event == "measured":
-            child.measured = True
-        elif frame.event == "ended":
-            child.jobs.pop(0)
-            child.measured = False
-        self._say(line)
-        if not child.jobs:
+            # What runs beside it may have taken the last process, or the last memory.
+            limited_here = frame.absent is not None and frame.absent.limit is not None
+            child.again = limited_here and self._tries_again and len(self._children) > 1
+            child.measured = not child.again
+        if not child.again:
+            self._say(line)
+        if frame.event == "ended":
+            self._done_with_one(child)
+
+    def _done_with_one(self, child: _Child) -> None:
+        job = child.jobs.pop(0)
+        if child.again:
+            self._again.append(job)
+        child.measured = child.again = False
+        if child.jobs:
+            child.until = self._deadline(child.jobs[0])
+        else:
             # It ends by itself: what runs at its end (a measurement of coverage is written then) is not cut off.
             child.until = min(time.monotonic() + ENDING_LIMIT_S, self._ends_at)
-        elif frame.event == "ended":
-            child.until = self._deadline(child.jobs[0])
 
     def _say(self, line: bytes) -> None:
         view = memoryview(line + b"\n")
@@ -305,12 +216,21 @@ class Parent:
 
     def _ended(self, child: _Child) -> None:
         """The child closed its pipe: it is done, or it died in a job."""
-        if child.jobs:
-            self._kill(child)
-            how = how_it_ended(self._statuses.get(child.pid))
-            self._fail(child, unmeasured(Reason.ERROR, f"the process that measured it {how}"))
-        else:
+        if not child.jobs:
             self._forget(child)
+            return
+        self._kill(child)
+        status = self._statuses.get(child.pid)
+        limit = limit_of_death(status, self._oom_kills)
+        self._oom_kills = oom_kills()
+        if limit is None:
+            self._fail(child, unmeasured(Reason.ERROR, f"the process that measured it {how_it_ended(status)}"))
+        elif child.measured or not self._tries_again:
+            self._fail(child, limited(limit))
+        else:
+            self._limit, self._at_once = limit, 1
+            self._again.append(child.jobs.pop(0))
+            self._go_on_elsewhere(child)
 
     def _overdue(self, child: _Child) -> None:
         if not child.jobs:
@@ -326,12 +246,15 @@ class Parent:
         """The job that a child is in is lost, unless it had measured already; the others go on elsewhere."""
         self._kill(child)
         if child.jobs:
-            job, *rest = child.jobs
+            job = child.jobs.pop(0)
             if not child.measured:
-                self._say(encode(_measured(job.key, absent, 0.0)))
+                self._say(encode(told(job.key, absent)))
             self._say(encode(Frame("ended", job.key)))
-            child.jobs = []
-            self._waiting += [[other] for other in rest]
+        self._go_on_elsewhere(child)
+
+    def _go_on_elsewhere(self, child: _Child) -> None:
+        self._waiting += [[other] for other in child.jobs]
+        child.jobs = []
         self._forget(child)
 
     def _forget(self, child: _Child) -> None:
@@ -345,8 +268,14 @@ class Parent:
         """End a child with its descendants and all orphans. What cannot be ended is abandoned, and said."""
         others = {each.pid for each in self._children.values()} - {child.pid}
         give_up = time.monotonic() + KILL_LIMIT_S
+        if child.pid not in self._statuses:
+            # Without /proc nobody else can be seen.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGKILL)
         while True:
-            pids = _descendants(os.getpid(), besides=others) - self._lost
+            pids = descendants(os.getpid(), besides=others) - self._lost
+            if child.pid not in self._statuses and child.pid not in self._lost:
+                pids.add(child.pid)
             for pid in pids:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
@@ -374,48 +303,23 @@ class Parent:
             self._forget(child)
 
 
-def _descendants(top: int, besides: set[int]) -> set[int]:
-    """The processes below `top` that have not ended, but not those in `besides` nor what is below them."""
-    found: set[int] = set()
-    below = [top]
-    while below:
-        for pid in _children_of(below.pop()):
-            if pid not in besides and pid not in found:
-                found.add(pid)
-                below.append(pid)
-    return {pid for pid in found if _stat(pid)[:1] not in ((b"Z",), (b"X",), ())}
-
-
-def _children_of(parent: int) -> list[int]:
-    """The children of a process, from proc(5) `children`, or by a look at every process without it."""
-    found: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{parent}/task"):
-            with open(f"/proc/{parent}/task/{thread}/children", "rb") as children:
-                found.extend(int(pid) for pid in children.read().split())
-    except OSError:
-        if os.path.exists("/proc/self/task") and not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
-            everyone = (int(name) for name in os.listdir("/proc") if name.isdecimal())
-            return [pid for pid in everyone if _stat(pid)[1:2] == (b"%d" % parent,)]
-    return found
-
-
-def _stat(pid: int) -> tuple[bytes, ...]:
-    """The state and the parent of a process, as proc(5) `stat` has them; empty when it is gone."""
-    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as stat:
-        return tuple(stat.read().rpartition(b")")[2].split()[:2])
-    return ()
-
-
 def spawn(host: Target, together: list[list[Job]], alone: list[Job], ends_at: float) -> tuple[int, int, int]:
     """Fork the parent and let it run the jobs.
 
     Returns its pid, the descriptor that its frames come from, and one that ends everything when
-    it is closed, which also happens when this process dies.
+    it is closed, which also happens when this process dies. Raises OSError and MemoryError where it
+    cannot be had.
     """
-    receive, up = os.pipe()
-    control, hold = os.pipe()
-    pid = os.fork()
+    opened: list[int] = []
+    try:
+        opened += os.pipe()
+        opened += os.pipe()
+        pid = os.fork()
+    except (OSError, MemoryError):
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    receive, up, control, hold = opened
     if pid == 0:
         _parent(host, together, alone, ends_at, up, control)
     os.close(up)
@@ -428,7 +332,8 @@ def _parent(
 ) -> NoReturn:
     code = 1
     try:
-        os.setsid()
+        with suppress(OSError):
+            os.setsid()
         leave_out_of(os.environ)
         # What is there already is not collected in the children either: a look at it all would copy it.
         gc.freeze()
@@ -436,8 +341,11 @@ def _parent(
         hand_over(signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
         Parent(host, up, control, ends_at).run(together, alone)
         code = 0
+    except Exception as error:  # noqa: BLE001 - whatever it is, whoever started us is told
+        with suppress(OSError):
+            speaker(up)(Frame("failed", "", detail=what_failed(error), limit=limit_of(error)))
     finally:
         os._exit(code)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from vdscheck import __version__, guard, secrets
+from vdscheck.limits import limit_of
 from vdscheck.options import (
     ConfigFile,
     Context,
@@ -528,6 +529,9 @@ def _failed(error: Exception) -> int:
         return _refused(str(error), 2)
     if isinstance(error, output.OutputError):
         return _refused(str(error), 128 + _received[0] if _received else 4)
+    limit = limit_of(error)
+    if limit is not None:
+        return _refused(f"no report: {limit} stopped the program; raise it and run again", 4)
     import traceback
 
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -11,7 +11,6 @@ from typing import Any
 
 from vdscheck import __version__, measure, report, ruleset
 from vdscheck.catalogue import load
-from vdscheck.children import now
 from vdscheck.cluster import Cluster, Login, login
 from vdscheck.commands import (
     Asked,
@@ -25,6 +24,7 @@ from vdscheck.commands import (
     settle,
     write,
 )
+from vdscheck.jobs import now
 from vdscheck.kubeconfig import ClusterError
 from vdscheck.measurements.cluster import Manifests
 from vdscheck.model import Report, Run, Taken, frozen

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from vdscheck import __version__, codec, config, judge, measure, output, report, ruleset
 from vdscheck.catalogue import Catalogue, CatalogueError, ProbeEntry, load
-from vdscheck.children import now
 from vdscheck.guard import ANSWER_LIMIT_S, LostChildError, NoAnswerError, StoppedError, in_child
+from vdscheck.jobs import now
 from vdscheck.loosened import loosened, told
 from vdscheck.model import Loosening, Reason, Report, Run, Taken, TargetNote, UnavailableError, frozen
 from vdscheck.plugin import SubjectError
@@ -376,7 +376,8 @@ def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -
     found = made(outcome.measurements, warnings, complete=outcome.complete)
     if mend is not None and outcome.complete:
         found = mend.mended(found, lambda measurements, said: made(measurements, said, complete=not received))
-    return write(draw(found, settings, settings.terminal, instrument), settings, received, failed=outcome.failed)
+    failed = outcome.failed or outcome.is_empty
+    return write(draw(found, settings, settings.terminal, instrument), settings, received, failed=failed)
 
 
 def _unfinished(host: Host) -> list[str]:

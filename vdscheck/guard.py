@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
+from vdscheck import nowhere
+
 T = TypeVar("T")
 
 OURS = ("vdscheck", "vdscheck_checks")
@@ -58,7 +60,7 @@ def _unheard() -> Iterator[None]:
     """Standard output carries the report and nothing else."""
     _flush()
     kept = os.dup(1)
-    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    null = nowhere.opened()
     os.dup2(null, 1)
     os.close(null)
     try:
@@ -300,15 +302,9 @@ def silence(*kept: int) -> None:
 def _nowhere() -> int | None:
     """A descriptor to read nothing from, and to write nothing to; None where there can be none."""
     try:
-        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        pass
-    try:
-        receive, send = os.pipe()
+        return nowhere.opened()
     except OSError:
         return None
-    os.close(send)
-    return receive
 
 
 def _packed(value: Any) -> tuple[bytes, bytes]:  # noqa: ANN401

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from vdscheck.catalogue import Catalogue, CheckEntry, Need
 from vdscheck.guard import guarded, is_ours, trial
+from vdscheck.lost import limit_warnings
 from vdscheck.model import (
     Absent,
     AreaScore,
@@ -71,8 +72,10 @@ def judge(catalogue: Catalogue, ruleset: Ruleset, measurements: Measurements, to
                 findings.append(finding)
                 proposals.extend(_proposal(finding, judgement))
     scored = _with_points(findings)
-    warnings = (*_selection_warnings(ruleset, scored), *_waiver_warnings(ruleset, scored, today))
-    return Judged(scored, score(scored), warnings, tuple(proposals))
+    limited = limit_warnings(measurements)
+    warnings = (*limited, *_selection_warnings(ruleset, scored), *_waiver_warnings(ruleset, scored, today))
+    found = score(scored)
+    return Judged(scored, replace(found, provisional=found.provisional or bool(limited)), warnings, tuple(proposals))
 
 
 def _selection_warnings(ruleset: Ruleset, findings: Iterable[Finding]) -> tuple[str, ...]:

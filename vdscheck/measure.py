@@ -11,9 +11,11 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from vdscheck.catalogue import ProbeEntry
-from vdscheck.children import Frame, Job, now, spawn
+from vdscheck.children import spawn
 from vdscheck.codec import CodecError, convert, decode
-from vdscheck.model import Absent, Reason, Taken, frozen, not_applicable, unmeasured
+from vdscheck.jobs import Frame, Job, now
+from vdscheck.limits import why_refused
+from vdscheck.model import Absent, Reason, Taken, frozen, limited, not_applicable, unmeasured
 from vdscheck.target import Target, safe_text
 
 GRACE_S = 5.0
@@ -60,6 +62,16 @@ class Outcome:
     complete: bool = True
     failed: bool = False
     """Whether the measuring itself failed, so that what is missing is nobody's fault but ours."""
+    limit: str | None = None
+    """The limit of this session that ended the measuring as a whole."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is not one measurement, and not because the call left all of them out."""
+        absences = [taken.absent for taken in self.measurements.values()]
+        return all(absences) and any(
+            absent.kind == "unmeasured" and absent.reason is not Reason.NOT_RUN for absent in filter(None, absences)
+        )
 
 
 @frozen
@@ -102,22 +114,30 @@ def measure(
                 jobs.append((planned, entry))
     by_key = {job.key: entry for job, entry in jobs}
     if jobs and not stopped():
-        running = _spawned(host, [job for job, _ in jobs], options)
-        if not any(job.probe.alone for job, _ in jobs):
-            meanwhile()
-        _follow(running, by_key, outcome, observer, stopped)
+        try:
+            running = _spawned(host, [job for job, _ in jobs], options)
+        except (OSError, MemoryError) as error:
+            outcome.failed, outcome.limit = True, why_refused(error)
+        else:
+            if not any(job.probe.alone for job, _ in jobs):
+                meanwhile()
+            _follow(running, by_key, outcome, observer, stopped)
     outcome.complete = not stopped() and not outcome.failed
-    for key, entry in by_key.items():
-        if key not in outcome.measurements:
-            if stopped():
-                absent = unmeasured(Reason.NOT_RUN, "the run was interrupted before this was measured")
-            elif outcome.failed:
-                absent = unmeasured(Reason.ERROR, "the process that measures failed before this was measured")
-            else:
-                absent = unmeasured(Reason.TIMEOUT, "the time of the whole run was over before this was measured")
-            outcome.measurements[key] = _absence(entry, absent)
-    outcome.measurements = dict(sorted(outcome.measurements.items()))
+    absent = _why_missing(outcome, interrupted=stopped())
+    missing = {key: _absence(entry, absent) for key, entry in by_key.items() if key not in outcome.measurements}
+    outcome.measurements = dict(sorted((outcome.measurements | missing).items()))
     return outcome
+
+
+def _why_missing(outcome: Outcome, *, interrupted: bool) -> Absent:
+    """Why nothing came of a probe that was to run."""
+    if interrupted:
+        return unmeasured(Reason.NOT_RUN, "the run was interrupted before this was measured")
+    if outcome.limit is not None:
+        return limited(outcome.limit)
+    if outcome.failed:
+        return unmeasured(Reason.ERROR, "the process that measures failed before this was measured")
+    return unmeasured(Reason.TIMEOUT, "the time of the whole run was over before this was measured")
 
 
 def _absence(entry: ProbeEntry, absent: Absent) -> Taken:
@@ -220,6 +240,9 @@ def _keep(line: bytes, by_key: Mapping[str, ProbeEntry], outcome: Outcome, obser
             outcome.warnings.append(
                 f"process {frame.detail} of {frame.key or 'a probe'} could not be ended and was left behind"
             )
+        if frame.event == "failed":
+            outcome.limit = frame.limit
+            outcome.warnings.append(f"the process that measures failed: {frame.detail}")
         entry = by_key.get(frame.key)
         if entry is None:
             return

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypedDict, TypeVar, cast, dataclass_transform
 
@@ -41,6 +41,11 @@ class _Frozen:
 
     def __init__(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - of the types of the fields
         fields = self.__dataclass_fields__
+        if not given and named.keys() == fields.keys():
+            for name, value in named.items():  # the usual case, of a hundred thousand sockets too
+                object.__setattr__(self, name, value)
+            self.__post_init__()
+            return
         if given:
             names = [name for name, each in fields.items() if not each.kw_only]
             if len(given) > len(names) or not named.keys().isdisjoint(names[: len(given)]):
@@ -195,6 +200,8 @@ class Absent:
     kind: Literal["not-applicable", "unmeasured"]
     reason: Reason | None
     detail: str
+    limit: str | None = None
+    """The limit of the session that stopped the measurement, such as `the limit of open files (ulimit -n 8)`."""
 
 
 def not_applicable(why: str) -> Absent:
@@ -205,6 +212,11 @@ def not_applicable(why: str) -> Absent:
 def unmeasured(reason: Reason, why: str) -> Absent:
     """The value may exist, and could not be had."""
     return Absent("unmeasured", reason, why)
+
+
+def limited(limit: str) -> Absent:
+    """The value may exist, and a limit of this session stopped its measurement."""
+    return Absent("unmeasured", Reason.ERROR, f"{limit} stopped this measurement", limit)
 
 
 class UnavailableError(Exception):
@@ -221,10 +233,10 @@ MOST = 1e60
 
 def refuse_absurd(self: object) -> None:
     """Raise ValueError when a field of a dataclass is NaN or beyond MOST: JSON has no NaN and infinity."""
-    for each in fields(self):  # type: ignore[arg-type]
-        value = getattr(self, each.name)
+    for name in self.__dataclass_fields__:  # type: ignore[attr-defined]
+        value = getattr(self, name)
         if isinstance(value, float) and not -MOST <= value <= MOST:
-            message = f"{type(self).__name__}.{each.name} is {value}: what was not measured is Absent"
+            message = f"{type(self).__name__}.{name} is {value}: what was not measured is Absent"
             raise ValueError(message)
 
 

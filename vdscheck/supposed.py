@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vdscheck.model import Reason, UnavailableError, unmeasured
-from vdscheck.target import READ_LIMIT_BYTES, FileStatus, Host, NotFoundError
+from vdscheck.target import FileStatus, Host, NotFoundError
 
 
 @dataclass
@@ -13,7 +13,7 @@ class Supposed(Host):
     path: str = ""
     content: bytes = b""
 
-    def read_bytes(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES) -> bytes:
+    def read_bytes(self, path: str, *, limit_bytes: int | None = None) -> bytes:
         """The content of a regular file."""
         return self.content if path == self.path else super().read_bytes(path, limit_bytes=limit_bytes)
 

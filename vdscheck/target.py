@@ -12,13 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, Literal, NoReturn, Protocol
 
-from vdscheck.model import Absent, Reason, UnavailableError, frozen, unmeasured
+from vdscheck import nowhere
+from vdscheck.limits import limit_of
+from vdscheck.model import Absent, Reason, UnavailableError, frozen, limited, unmeasured
 from vdscheck.root import Root, parts_of
 
 READ_LIMIT_BYTES = 1 << 20
+KERNEL_READ_LIMIT_BYTES = 16 << 20
+"""Of a file that the kernel makes: the mounts of a dense container host, or 700 CPUs, take megabytes."""
+_PIECE_BYTES = 1 << 16
 FACTS = "/.vdscheck/facts"
 """Where a captured tree keeps what is not a file: one JSON document for each fact."""
 
+_KERNEL_FILES = ("/proc/", "/sys/")
 _KERNEL_TREES = ("/proc", "/sys", "/dev", "/run")
 _KERNEL_FILE_SYSTEMS = frozenset(
     ("proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf")
@@ -100,6 +106,12 @@ class Host:
     """When the window of the running probe ends, on the monotonic clock."""
     record: Callable[[str, str, bytes], None] | None = None
     """Told of each thing read ("file", "link", "folder", "fact"), for capturing a tree."""
+    limits_met: list[str] = field(default_factory=list, repr=False)
+    """Limits of this session that kept something from being read, also where its probe goes on without it.
+
+    Then there is no measurement: what is not there cannot be told from what was not seen. A probe
+    each of whose answers may be missing alone, and says so, forgets them.
+    """
     _foreign_devices: frozenset[int] = field(default=frozenset(), repr=False)
 
     def __post_init__(self) -> None:
@@ -127,17 +139,27 @@ class Host:
         """Wait, but not beyond the end of the window."""
         time.sleep(min(seconds, self.time_left_s))
 
+    def looks(self, every_s: float) -> Iterator[None]:
+        """Pause and go on until the window ends; once also where a loaded machine has missed all of it."""
+        while True:
+            self.pause(every_s)
+            yield
+            if self.time_left_s <= 0:
+                return
+
     # Files
 
-    def read_bytes(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES) -> bytes:
+    def read_bytes(self, path: str, *, limit_bytes: int | None = None) -> bytes:
         """The content of a regular file. A FIFO, a device or more than the limit is refused."""
+        if limit_bytes is None:
+            limit_bytes = KERNEL_READ_LIMIT_BYTES if path.startswith(_KERNEL_FILES) else READ_LIMIT_BYTES
         descriptor = self._open(path)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UnavailableError(unmeasured(Reason.ERROR, f"{path} is not a regular file"))
-            content = b""
+            content = bytearray()
             while len(content) <= limit_bytes:
-                piece = os.read(descriptor, limit_bytes + 1 - len(content))
+                piece = os.read(descriptor, min(_PIECE_BYTES, limit_bytes + 1 - len(content)))
                 if not piece:
                     break
                 content += piece
@@ -148,10 +170,10 @@ class Host:
         if len(content) > limit_bytes:
             why = f"{path} is larger than {limit_bytes:,} bytes: not what this file should be"
             raise UnavailableError(unmeasured(Reason.ERROR, why))
-        self._tell("file", path, content)
-        return content
+        self._tell("file", path, bytes(content))
+        return bytes(content)
 
-    def read(self, path: str, *, limit_bytes: int = READ_LIMIT_BYTES) -> str:
+    def read(self, path: str, *, limit_bytes: int | None = None) -> str:
         """The content of a regular file as text."""
         return safe_text(self.read_bytes(path, limit_bytes=limit_bytes))
 
@@ -237,6 +259,26 @@ class Host:
         self._tell("link", path, os.fsencode(text))
         return safe_text(text)
 
+    def links(self, folder: str) -> Iterator[tuple[str, str]]:
+        """The symbolic links of a folder, sorted, each with its text; one that goes meanwhile is left out."""
+        try:
+            descriptor = self._open(folder, os.O_DIRECTORY)
+        except OSError as error:
+            self._refuse(folder, error)
+        try:
+            for name in sorted(os.listdir(descriptor)):
+                try:
+                    text = os.readlink(name, dir_fd=descriptor)
+                except OSError:
+                    continue
+                if self.record is not None:
+                    self._tell("link", os.path.join(folder, name), os.fsencode(text))
+                yield (name, text) if name.isascii() and text.isascii() else (safe_text(name), safe_text(text))
+        except OSError as error:
+            self._refuse(folder, error)
+        finally:
+            os.close(descriptor)
+
     def resolved(self, path: str) -> str:
         """The path with every link resolved inside the root; the last name need not exist."""
         parts = parts_of(path)
@@ -273,7 +315,8 @@ class Host:
                 value = ask()
             except OSError as error:
                 self._refuse(name, error)
-            self._tell("fact", name, json.dumps(value).encode())
+            if self.record is not None:
+                self._tell("fact", name, json.dumps(value).encode())
             return value
         try:
             return json.loads(self.read(f"{FACTS}/{name}.json"))
@@ -303,6 +346,10 @@ class Host:
         )
 
     def _refuse(self, path: str, error: OSError) -> NoReturn:
+        limit = limit_of(error) or (self._missing_tree(path, error) if self.live else None)
+        if limit is not None:
+            self.limits_met.append(limit)
+            raise UnavailableError(limited(limit)) from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             if not self.live and path.startswith(_KERNEL_TREES):
                 raise NotFoundError(self._not_captured(path)) from error
@@ -314,6 +361,21 @@ class Host:
             raise UnavailableError(unmeasured(Reason.UNSUPPORTED, f"{path}: not supported here")) from error
         why = f"{path}: {os.strerror(error.errno or errno.EIO)}"
         raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+
+    @staticmethod
+    def _missing_tree(path: str, error: OSError) -> str | None:
+        """What keeps files of the kernel from being there, on a host whose /proc or /sys is not as it is to be."""
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        for each in (path, str(error.filename)):
+            if each.startswith("/proc/") and not os.path.exists("/proc/version"):
+                if not os.path.exists("/proc/self/stat"):
+                    return "the missing /proc"
+                of_a_process = each.split("/")[2].isdecimal()  # which may have ended
+                return None if of_a_process else "the reduced /proc (subset=pid)"
+            if each.startswith("/sys/") and not os.path.exists("/sys/kernel"):
+                return "the missing /sys"
+        return None
 
     # Opening, inside the root
 
@@ -365,11 +427,12 @@ def _output(argv: tuple[str, ...], timeout_s: float, limit_bytes: int) -> str:
     import subprocess  # 8 ms that only probes which run programs need
 
     command = " ".join(argv)
+    null = nowhere.opened()
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command of a probe, no shell
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=null,
             capture_output=True,
             timeout=timeout_s,
             check=False,
@@ -380,6 +443,8 @@ def _output(argv: tuple[str, ...], timeout_s: float, limit_bytes: int) -> str:
     except subprocess.TimeoutExpired as error:
         why = f"`{command}` took longer than {timeout_s:g} s"
         raise UnavailableError(unmeasured(Reason.TIMEOUT, why)) from error
+    finally:
+        os.close(null)
     if done.returncode != 0:
         said = safe_text(done.stderr).strip().partition("\n")[0][:200]
         why = f"`{command}` ended with {done.returncode}: {said}"

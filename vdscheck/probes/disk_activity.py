@@ -48,8 +48,7 @@ def activity(host: Host, disk: DiskPath) -> Iterator[DiskActivity]:
     """Differences of /proc/stat, /proc/diskstats and /proc/pressure/io over a window without any load of ours."""
     names = _names(host, disk)
     first = _look(host)
-    while host.time_left_s > 0:
-        host.pause(_STEP_S)
+    for _ in host.looks(_STEP_S):
         yield between(first, _look(host), names)
 
 

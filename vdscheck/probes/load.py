@@ -34,8 +34,7 @@ def load(host: Host) -> Iterator[HostLoad]:
 
     program = family.elders(host)[-1]
     first = _reading(host, program)
-    while host.time_left_s > 0:
-        host.pause(_STEP_S)
+    for _ in host.looks(_STEP_S):
         now = _reading(host, program)
         yield HostLoad(
             window_s=round(now.at_s - first.at_s, 3),

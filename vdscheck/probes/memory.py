@@ -141,8 +141,7 @@ def swapping(host: Host) -> Iterator[Swapping]:
     """Watches pswpin and pswpout of /proc/vmstat while the run goes on; amounts from psutil."""
     began, first = time.monotonic(), _swapped(host)
     amount = _numbers(host, "psutil-swap-memory", _swap_memory, ("total", "used"))
-    while True:
-        host.pause(_STEP_S)
+    for _ in host.looks(_STEP_S):
         now = _swapped(host)
         yield Swapping(
             total_bytes=amount["total"],
@@ -152,8 +151,6 @@ def swapping(host: Host) -> Iterator[Swapping]:
             pages_out=now[1] - first[1],
             pages_in_since_boot=now[0],
         )
-        if host.time_left_s <= 0:
-            return
 
 
 def _swapped(host: Host) -> tuple[int, int]:

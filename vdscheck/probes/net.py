@@ -47,8 +47,7 @@ def _is_address(name: str) -> bool:
 def counters(host: Host) -> Iterator[NetworkWindow]:
     """Watches /proc/net/snmp, /proc/net/softnet_stat and the statistics of /sys/class/net while the run goes on."""
     began, first = time.monotonic(), _counted(host)
-    while host.time_left_s > 0:
-        host.pause(_STEP_S)
+    for _ in host.looks(_STEP_S):
         now = _counted(host)
         grown = {name: max(0, now[name] - first[name]) for name in first}
         yield NetworkWindow(

@@ -15,7 +15,6 @@ COMM_LIMIT = 64
 
 _NUMBER = "(?a)[0-9]{1,19}"
 _OPEN_FILES = r"(?ma)^Max open files[ ]+([0-9]{1,19})[ ]"
-_SOCKET = r"(?a)socket:\[([0-9]{1,19})\]"
 
 
 def processes(host: Host) -> list[str]:
@@ -39,31 +38,26 @@ def descriptors(host: Host, pid: str, ends_at: float) -> Iterator[tuple[str, str
 
     Raises UnavailableError.
     """
-    for descriptor in host.names(f"/proc/{pid}/fd"):
+    for found in host.links(f"/proc/{pid}/fd"):
         if time.monotonic() > ends_at:
             return
-        try:
-            yield descriptor, host.link(f"/proc/{pid}/fd/{descriptor}")
-        except UnavailableError:
-            continue
+        yield found
 
 
 def socket_owners(host: Host, inodes: Collection[int]) -> dict[int, str]:
     """Who holds some sockets, by inode, as far as may be seen (root sees all) and time allows."""
-    wanted, found = set(inodes), dict[int, str]()
+    wanted, found = {f"socket:[{inode}]": inode for inode in inodes}, dict[int, str]()
     ends_at = time.monotonic() + LOOK_LIMIT_S
     for pid in processes(host) if wanted else ():
-        if not wanted or time.monotonic() > ends_at:
+        if len(found) == len(wanted) or time.monotonic() > ends_at:
             break
         try:
-            links = [re.fullmatch(_SOCKET, target) for _, target in descriptors(host, pid, ends_at)]
+            held = {wanted[link] for _, link in descriptors(host, pid, ends_at) if link in wanted}
         except UnavailableError:
             continue
-        held = wanted & {int(link[1]) for link in links if link}
         owner = name(host, pid) if held else None
         if owner is not None:
-            found |= dict.fromkeys(held, owner)
-            wanted -= held
+            found = dict.fromkeys(held, owner) | found
     return found
 
 

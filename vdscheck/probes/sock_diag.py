@@ -2,13 +2,16 @@
 
 import errno
 import struct
+import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterator
+from functools import cache
+from typing import Any, NamedTuple
 
 from vdscheck.measurements import Listener, Listeners
-from vdscheck.model import frozen
 from vdscheck.plugin import Host, Reason, UnavailableError, probe, unmeasured
+from vdscheck.probes import optional
 from vdscheck.probes.processes import socket_owners
 
 NETLINK_SOCK_DIAG = 4
@@ -23,8 +26,11 @@ ANY_STATE = 0x1FFE
 HEADER = struct.Struct("=IHHII")
 REQUEST = struct.Struct("=BBBxI48x")
 """struct inet_diag_req_v2 with an empty socket id (include/uapi/linux/inet_diag.h)."""
-MESSAGE = struct.Struct("=BBxxH2x16s28x4xIIxxxxI")
+_MESSAGE = "BBxxH2x16s28x4xIIxxxxI"
+MESSAGE = struct.Struct(f"={_MESSAGE}")
 """struct inet_diag_msg; the ports, in network order, are swapped after reading."""
+_AF_INET, _AF_INET6 = 2, 10
+"""As Linux numbers them: to import socket for the names takes 2 ms of every run."""
 ERRNO = struct.Struct("=i")
 MAX_ERRNO = 4095
 DATAGRAM_BYTES = 1 << 18
@@ -34,12 +40,16 @@ PORTS_LIMIT_S = 1.0
 """How long the ports of all sockets are counted: a busy gateway has hundreds of thousands of them."""
 
 
+LISTED_LIMIT = 5000
+"""How many sockets are told one by one, with their owners."""
+_EVERYWHERE = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared with, not bound to
+
+
 class DiagError(Exception):
     """What the kernel answered is not what inet_diag answers."""
 
 
-@frozen
-class DiagSocket:
+class DiagSocket(NamedTuple):
     """A TCP socket as inet_diag describes it."""
 
     family: int
@@ -56,15 +66,14 @@ class DiagSocket:
     @property
     def address(self) -> str:
         """The local address as text."""
-        import socket  # 2 ms that only this probe needs
-
-        if self.family == socket.AF_INET:
-            return socket.inet_ntop(socket.AF_INET, self.source[:4])
-        return socket.inet_ntop(socket.AF_INET6, self.source)
+        return _address(self.family, self.source)
 
 
 def parse(datagram: bytes) -> tuple[list[DiagSocket], bool]:
     """The sockets of one datagram, and whether the dump ends with it. Raises DiagError, and OSError for an errno."""
+    alike = _alike(datagram)
+    if alike is not None:
+        return alike, False
     found: list[DiagSocket] = []
     for kind, payload in _messages(datagram):
         if kind in (NLMSG_DONE, NLMSG_ERROR):
@@ -73,6 +82,23 @@ def parse(datagram: bytes) -> tuple[list[DiagSocket], bool]:
         if kind == SOCK_DIAG_BY_FAMILY:
             found.append(_socket(payload))
     return found, False
+
+
+def _alike(datagram: bytes) -> list[DiagSocket] | None:
+    """The sockets of a datagram of nothing but sockets of one length, as most of a long dump are; else None.
+
+    A gateway, or a hostile neighbour, has a hundred thousand of them: one by one they take a second.
+    """
+    if len(datagram) < HEADER.size:
+        return None
+    length, *_ = HEADER.unpack_from(datagram)
+    beyond = length - HEADER.size - MESSAGE.size
+    if beyond < 0 or length & 3 or len(datagram) % length:
+        return None
+    rows = list(struct.iter_unpack(f"=IH10x{_MESSAGE}{beyond}x", datagram))
+    if {(row[0], row[1]) for row in rows} != {(length, SOCK_DIAG_BY_FAMILY)}:
+        return None
+    return [_socket_of(*found) for _, _, *found in rows]
 
 
 def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
@@ -103,13 +129,18 @@ def _socket(payload: bytes) -> DiagSocket:
     if len(payload) < MESSAGE.size:
         message = f"a socket of {len(payload)} bytes"
         raise DiagError(message)
-    family, state, port, source, read_queue, write_queue, inode = MESSAGE.unpack_from(payload)
-    import socket
+    return _socket_of(*MESSAGE.unpack_from(payload))
 
-    if family not in (socket.AF_INET, socket.AF_INET6):
+
+def _socket_of(
+    family: int, state: int, port: int, source: bytes, read_queue: int, write_queue: int, inode: int
+) -> DiagSocket:
+    if family not in (_AF_INET, _AF_INET6):
         message = f"a socket of address family {family}"
         raise DiagError(message)
-    return DiagSocket(family, state, source, socket.ntohs(port), read_queue, write_queue, inode)
+    if sys.byteorder == "little":
+        port = (port >> 8) | ((port & 0xFF) << 8)
+    return DiagSocket(family, state, source, port, read_queue, write_queue, inode)
 
 
 def dump(states: int, ends_at: float) -> Iterator[DiagSocket]:
@@ -142,9 +173,9 @@ def _dump(family: int, states: int, ends_at: float) -> Iterator[DiagSocket]:
 
 def _ask() -> dict[str, Any]:
     """What a captured host keeps as its fact `listeners`."""
-    ports: set[int] | None = set()
     try:
-        listening = list(dump(1 << STATE_LISTEN, time.monotonic() + ANSWER_LIMIT_S))
+        found = dump(1 << STATE_LISTEN, time.monotonic() + ANSWER_LIMIT_S)
+        listening = [each for each in found if each.state == STATE_LISTEN]
     except TimeoutError as error:
         why = f"the kernel took longer than {ANSWER_LIMIT_S:g} s to list what listens"
         raise UnavailableError(unmeasured(Reason.TIMEOUT, why)) from error
@@ -155,40 +186,66 @@ def _ask() -> dict[str, Any]:
             why = "this kernel does not list TCP sockets (sock_diag): its module tcp_diag is missing"
             raise UnavailableError(unmeasured(Reason.UNSUPPORTED, why)) from error
         raise
-    try:
-        ports = {each.port for each in dump(ANY_STATE, time.monotonic() + PORTS_LIMIT_S)}
-    except (OSError, DiagError):
-        ports = None
     return {
-        "listening": [
-            [each.address, each.port, each.write_queue, each.read_queue, each.inode]
-            for each in listening
-            if each.state == STATE_LISTEN
-        ],
-        "local_ports_in_use": None if ports is None else len(ports - {0}),
+        "listening": [[each.address, each.port, each.write_queue, each.read_queue, each.inode] for each in listening],
+        "local_ports_in_use": _ports_in_use({each.port for each in listening}),
     }
+
+
+@cache
+def _address(family: int, source: bytes) -> str:
+    """A local address as text."""
+    import socket
+
+    return socket.inet_ntop(family, source[:4] if family == _AF_INET else source)
+
+
+def _ports_in_use(listening: Collection[int]) -> int | None:
+    """How many local ports sockets of any state have; None where there are too many to count in time."""
+    others = dump(ANY_STATE & ~(1 << STATE_LISTEN), time.monotonic() + PORTS_LIMIT_S)
+    try:
+        ports = {*listening, *(each.port for each in others)}
+    except (OSError, DiagError):
+        return None
+    return len(ports - {0})
 
 
 @probe("kernel.listeners", deadline_s=6.0)
 def listeners(host: Host) -> Listeners:
-    """Asks netlink (sock_diag) for TCP sockets, and /proc/PID/fd for who owns those that listen."""
+    """Asks netlink (sock_diag) for TCP sockets, and /proc/PID/fd for who owns those that a finding may name."""
     fact = host.fact("listeners", _ask)
     try:
-        rows = [_row(row) for row in fact["listening"]]
+        rows = fact["listening"] if host.live else [_row(row) for row in fact["listening"]]
         in_use = fact["local_ports_in_use"]
         if in_use is not None:
             in_use = _whole(in_use)
     except (TypeError, KeyError, ValueError) as error:
         why = "the captured fact listeners is not what the kernel answers"
         raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
-    owners = socket_owners(host, {inode for *_, inode in rows})
+    listed, unlisted = _told_apart(host, rows)
+    owners = socket_owners(host, {inode for *_, inode in listed})
     return Listeners(
         sockets=tuple(
             Listener(address=address, port=port, backlog=backlog, waiting=waiting, owner=owners.get(inode))
-            for address, port, backlog, waiting, inode in rows
+            for address, port, backlog, waiting, inode in listed
         ),
         local_ports_in_use=in_use,
+        unlisted_backlogs=tuple(sorted(Counter(backlog for _, _, backlog, _, _ in unlisted).items())),
+        unlisted_everywhere=tuple(sorted({port for address, port, *_ in unlisted if address in _EVERYWHERE})),
+        unlisted_waiting=max((waiting for _, _, _, waiting, _ in unlisted), default=0),
     )
+
+
+def _told_apart(host: Host, rows: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The sockets that are told one by one, and the others: of thousands a finding names few.
+
+    It names those whose queue is as long as the kernel lets it be, and then the shortest ones.
+    """
+    if len(rows) <= LISTED_LIMIT:
+        return rows, []
+    longest = (optional.text(host, "/proc/sys/net/core/somaxconn") or "").strip()
+    rows = sorted(rows, key=lambda row: (str(row[2]) != longest, row[2]))
+    return rows[:LISTED_LIMIT], rows[LISTED_LIMIT:]
 
 
 def _row(row: Any) -> tuple[str, int, int, int, int]:  # noqa: ANN401 - JSON of any shape

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from vdscheck.lost import limit_warnings
 from vdscheck.model import AreaScore, Confidence, Finding, FixNote, Reason, Report, Severity, Verdict
 from vdscheck.render.canvas import Canvas, Span
 from vdscheck.render.fix import fix_section
@@ -41,6 +42,7 @@ _LITTLE = 0.6
 def terminal(report: Report, *, width: int, colour: bool, utf8: bool, verbose: bool, quiet: bool) -> bytes:
     """The report as lines for a terminal of that width; without colour there is no escape in it."""
     canvas = Canvas(width=width, colour=colour, utf8=utf8)
+    _limits(canvas, report)
     if not report.run.complete:
         _incomplete(canvas)
     if not quiet:
@@ -75,6 +77,13 @@ def terminal(report: Report, *, width: int, colour: bool, utf8: bool, verbose: b
 
 
 # The head
+
+
+def _limits(canvas: Canvas, report: Report) -> None:
+    for warning in limit_warnings(report.measurements):
+        label = ("LIMITED ", "bold magenta")
+        canvas.prose([(harmless(_capital(warning)), "")], indent=len(label[0]), label=label)
+        canvas.blank()
 
 
 def _incomplete(canvas: Canvas) -> None:
@@ -145,7 +154,9 @@ def _score(canvas: Canvas, report: Report) -> None:
 def _score_notes(report: Report) -> Iterable[str]:
     score = report.score
     if score.provisional:
-        yield "provisional: too little was measured to rely on the grade"
+        few = score.value is None or score.coverage < _LITTLE
+        why = "too little was measured to rely on the grade" if few else "a limit stopped measurements"
+        yield f"provisional: {why}"
     if score.cap is not None:
         failed = [finding for finding in report.findings if finding.verdict is Verdict.FAIL]
         worst = max(failed, key=lambda finding: finding.weight, default=None)
@@ -337,10 +348,12 @@ def _passes(canvas: Canvas, report: Report) -> None:
 
 def _warnings(canvas: Canvas, report: Report, *, verbose: bool) -> None:
     canvas.blank()
-    shown = report.warnings if verbose else report.warnings[:WARNINGS_SHOWN]
+    told = limit_warnings(report.measurements)
+    warnings = [warning for warning in report.warnings if warning not in told]
+    shown = warnings if verbose else warnings[:WARNINGS_SHOWN]
     for number, warning in enumerate(shown):
         canvas.prose([(harmless(warning), "")], indent=INDENT, label=("NOTE" if number == 0 else "", "bold"))
-    _more(canvas, len(report.warnings) - len(shown))
+    _more(canvas, len(warnings) - len(shown))
 
 
 def _gates(canvas: Canvas, report: Report, *, only_broken: bool) -> None:
@@ -393,4 +406,8 @@ def _more(canvas: Canvas, count: int) -> None:
 
 
 def _sentence(text: str) -> str:
-    return (text[:1].upper() + text[1:]).rstrip(".:")
+    return _capital(text).rstrip(".:")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
