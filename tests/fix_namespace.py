@@ -58,7 +58,7 @@ def prelude() -> str:
     return _PRELUDE.replace("AS_BOOTED", "\n".join(lines))
 
 
-def _opened(paths: Iterable[Path]) -> str:
+def opened(paths: Iterable[Path]) -> str:
     """Shell lines that make folders readable for every user where they lie below one that is not, as /root is."""
     closed: dict[Path, list[Path]] = {}
     for path in paths:
@@ -100,7 +100,7 @@ def in_namespace(script: str, *, timeout_s: float = TIMEOUT_S) -> subprocess.Com
     """Run a shell script there, after the prelude."""
     with place_of_the_journal(), tempfile.TemporaryDirectory(prefix="vdscheck-ns-") as folder:
         return subprocess.run(
-            ["unshare", "-mn", "sh", "-c", _opened((PROJECT, Path(sys.base_prefix))) + prelude() + script],
+            ["unshare", "-mn", "sh", "-c", opened((PROJECT, Path(sys.base_prefix))) + prelude() + script],
             capture_output=True,
             text=True,
             check=False,

@@ -98,6 +98,8 @@ def _say_failure(error: BaseException) -> None:
         said = " ".join(f"{said}: {error}".split()).rstrip(":")
     if isinstance(error, ImportError):
         said += "; install vdscheck again"
+    if isinstance(error, MemoryError):
+        said = "the limit of memory stopped the program; raise it and run again"
     with suppress(Exception):
         from vdscheck.limits import limit_of
 

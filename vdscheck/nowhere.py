@@ -14,9 +14,9 @@ def opened() -> int:
     writing to it an error.
     """
     try:
-        found = os.stat("/dev/null")
+        found = os.stat(os.devnull)
         if stat.S_ISCHR(found.st_mode) and found.st_rdev == _NULL:
-            return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         pass
     reader, writer = os.pipe()
