@@ -309,8 +309,7 @@ def _bound_to_all(found: RedisExposure, listeners: Listeners | Absent) -> bool:
     """Whether a port of the server listens on all addresses; where that is not known, whether all let us in."""
     if isinstance(listeners, Absent):
         return all(door.entry == "usable" for door in found.doors)
-    everywhere = {each.port for each in listeners.sockets if each.address in ALL_ADDRESSES}
-    return not everywhere.union(listeners.unlisted_everywhere).isdisjoint(found.ports)
+    return any(each.port in found.ports and each.address in ALL_ADDRESSES for each in listeners.sockets)
 
 
 @check("redis.persistence", severity=Severity.MEDIUM)

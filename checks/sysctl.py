@@ -89,15 +89,11 @@ def _held_back(found: Setting, listeners: Listeners | Absent) -> tuple[Evidence,
     if isinstance(listeners, Absent) or value is None or found.after_boot:
         return ()
     held = [listener for listener in listeners.sockets if listener.backlog <= value]
-    unlisted = listeners.unlisted_backlogs
-    count = len(listeners.sockets) + sum(sockets for _, sockets in unlisted)
-    limited = len(held) + sum(sockets for backlog, sockets in unlisted if backlog <= value)
-    longest = max((each.waiting for each in listeners.sockets), default=0)
     owners = sorted({f"{each.owner} ({each.backlog})" for each in held if each.owner is not None})
     said = [
-        Evidence("listening_sockets", count, None, "sock_diag now"),
-        Evidence("limited_to_somaxconn_or_less", limited, None, "sock_diag now"),
-        Evidence("longest_accept_queue", max(longest, listeners.unlisted_waiting), None, "sock_diag now"),
+        Evidence("listening_sockets", len(listeners.sockets), None, "sock_diag now"),
+        Evidence("limited_to_somaxconn_or_less", len(held), None, "sock_diag now"),
+        Evidence("longest_accept_queue", max((e.waiting for e in listeners.sockets), default=0), None, "sock_diag now"),
     ]
     if owners:
         said.append(Evidence("may_profit_from_a_restart", ", ".join(owners)[:LONGEST_LIST], None, "/proc/PID/fd"))

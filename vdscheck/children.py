@@ -18,7 +18,7 @@ from typing import NoReturn
 from vdscheck.child import be_child, prctl
 from vdscheck.codec import CodecError, decode, encode
 from vdscheck.guard import deadline, hand_over, how_it_ended, silence
-from vdscheck.jobs import FRAME_LIMIT_BYTES, Frame, Job, speaker, told, work
+from vdscheck.jobs import FRAME_LIMIT_BYTES, Frame, FrameHead, Job, speaker, told, work
 from vdscheck.limits import limit_of, limit_of_death, oom_kills, why_refused
 from vdscheck.model import Absent, Reason, limited, unmeasured
 from vdscheck.process_tree import descendants
@@ -177,7 +177,7 @@ class Parent:
 
     def _heard(self, child: _Child, line: bytes) -> None:
         try:
-            frame = decode(line, Frame)
+            frame = decode(line, FrameHead)
         except CodecError:
             self._fail(child, unmeasured(Reason.ERROR, "it wrote what is not a measurement"))
             return

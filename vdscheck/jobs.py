@@ -48,6 +48,15 @@ class Frame:
     """The limit that the parent itself failed for."""
 
 
+@frozen
+class FrameHead:
+    """What the parent needs to know of a frame: to read a value too would cost it more than all else."""
+
+    event: str
+    key: str
+    absent: Absent | None = None
+
+
 def now() -> str:
     """The time as RFC 3339 in UTC."""
     seconds, rest_ns = divmod(time.time_ns(), 1_000_000_000)

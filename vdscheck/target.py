@@ -260,13 +260,16 @@ class Host:
         return safe_text(text)
 
     def links(self, folder: str) -> Iterator[tuple[str, str]]:
-        """The symbolic links of a folder, sorted, each with its text; one that goes meanwhile is left out."""
+        """The symbolic links of a folder, each with its text, in the order of their numbers where those are names.
+
+        One that goes meanwhile is left out.
+        """
         try:
             descriptor = self._open(folder, os.O_DIRECTORY)
         except OSError as error:
             self._refuse(folder, error)
         try:
-            for name in sorted(os.listdir(descriptor)):
+            for name in sorted(os.listdir(descriptor), key=lambda name: (len(name), name)):
                 try:
                     text = os.readlink(name, dir_fd=descriptor)
                 except OSError:

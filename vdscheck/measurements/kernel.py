@@ -125,18 +125,11 @@ class Listener:
 
 @measurement
 class Listeners:
-    """The listening TCP sockets of this network namespace, asked over netlink (sock_diag)."""
+    """All listening TCP sockets of this network namespace, asked over netlink (sock_diag)."""
 
     sockets: tuple[Listener, ...]
-    """All of them, or of thousands those that a finding names first."""
     local_ports_in_use: int | None
     """Distinct local ports of TCP sockets in any state; None where there were too many to count in time."""
-    unlisted_backlogs: tuple[tuple[int, int], ...] = ()
-    """Of those that are not in `sockets`: a backlog, and how many of them have it."""
-    unlisted_everywhere: tuple[int, ...] = ()
-    """Of those that are not in `sockets`: the ports that listen on all addresses."""
-    unlisted_waiting: int = 0
-    """Of those that are not in `sockets`: the most connections that wait for accept() at one of them."""
 
 
 @measurement

@@ -49,16 +49,27 @@ def socket_owners(host: Host, inodes: Collection[int]) -> dict[int, str]:
     wanted, found = {f"socket:[{inode}]": inode for inode in inodes}, dict[int, str]()
     ends_at = time.monotonic() + LOOK_LIMIT_S
     for pid in processes(host) if wanted else ():
-        if len(found) == len(wanted) or time.monotonic() > ends_at:
+        if not wanted or time.monotonic() > ends_at:
             break
-        try:
-            held = {wanted[link] for _, link in descriptors(host, pid, ends_at) if link in wanted}
-        except UnavailableError:
-            continue
+        held = _held(host, pid, wanted, ends_at)
         owner = name(host, pid) if held else None
         if owner is not None:
-            found = dict.fromkeys(held, owner) | found
+            found |= {wanted.pop(link): owner for link in held}
     return found
+
+
+def _held(host: Host, pid: str, wanted: Collection[str], ends_at: float) -> set[str]:
+    """Which of these descriptors a process has open, by what their links say."""
+    held: set[str] = set()
+    try:
+        for _, link in descriptors(host, pid, ends_at):
+            if link in wanted:
+                held.add(link)
+                if len(held) == len(wanted):
+                    break
+    except UnavailableError:
+        return set()
+    return held
 
 
 # Open files

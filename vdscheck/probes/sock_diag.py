@@ -4,7 +4,6 @@ import errno
 import struct
 import sys
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, NamedTuple
@@ -40,9 +39,8 @@ PORTS_LIMIT_S = 1.0
 """How long the ports of all sockets are counted: a busy gateway has hundreds of thousands of them."""
 
 
-LISTED_LIMIT = 5000
-"""How many sockets are told one by one, with their owners."""
-_EVERYWHERE = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared with, not bound to
+NAMED_LIMIT = 5000
+"""How many sockets are given their owners."""
 
 
 class DiagError(Exception):
@@ -222,30 +220,26 @@ def listeners(host: Host) -> Listeners:
     except (TypeError, KeyError, ValueError) as error:
         why = "the captured fact listeners is not what the kernel answers"
         raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
-    listed, unlisted = _told_apart(host, rows)
-    owners = socket_owners(host, {inode for *_, inode in listed})
+    owners = socket_owners(host, _named(host, rows))
     return Listeners(
         sockets=tuple(
             Listener(address=address, port=port, backlog=backlog, waiting=waiting, owner=owners.get(inode))
-            for address, port, backlog, waiting, inode in listed
+            for address, port, backlog, waiting, inode in rows
         ),
         local_ports_in_use=in_use,
-        unlisted_backlogs=tuple(sorted(Counter(backlog for _, _, backlog, _, _ in unlisted).items())),
-        unlisted_everywhere=tuple(sorted({port for address, port, *_ in unlisted if address in _EVERYWHERE})),
-        unlisted_waiting=max((waiting for _, _, _, waiting, _ in unlisted), default=0),
     )
 
 
-def _told_apart(host: Host, rows: list[Any]) -> tuple[list[Any], list[Any]]:
-    """The sockets that are told one by one, and the others: of thousands a finding names few.
+def _named(host: Host, rows: list[Any]) -> set[int]:
+    """The inodes of the sockets whose owners a finding may name: all, or of thousands some.
 
-    It names those whose queue is as long as the kernel lets it be, and then the shortest ones.
+    Those come first whose queue is as long as the kernel lets it be, and then the shortest ones; and of
+    equal ones the oldest, as the first descriptors of a process: to find them not all of it is looked at.
     """
-    if len(rows) <= LISTED_LIMIT:
-        return rows, []
-    longest = (optional.text(host, "/proc/sys/net/core/somaxconn") or "").strip()
-    rows = sorted(rows, key=lambda row: (str(row[2]) != longest, row[2]))
-    return rows[:LISTED_LIMIT], rows[LISTED_LIMIT:]
+    if len(rows) > NAMED_LIMIT:
+        longest = (optional.text(host, "/proc/sys/net/core/somaxconn") or "").strip()
+        rows = sorted(rows, key=lambda row: (str(row[2]) != longest, row[2], row[4]))[:NAMED_LIMIT]
+    return {inode for *_, inode in rows}
 
 
 def _row(row: Any) -> tuple[str, int, int, int, int]:  # noqa: ANN401 - JSON of any shape
