@@ -368,10 +368,10 @@ def test_a_file_of_the_kernel_may_be_longer_than_any_other(tmp_path: Path, path:
     [
         ("msgspec", "raise ImportError('no msgspec')", "no report: ImportError: no msgspec; install vdscheck again"),
         ("typer", "import no_such_module", "no report: ModuleNotFoundError: No module named 'no_such_module'; install"),
-        ("selectors", "raise SystemExit(3)", "no report: SystemExit: 3"),
+        ("selectors", "raise SystemExit(3)", "no report: SystemExit at "),
         ("msgspec", "raise MemoryError", "no report: the limit of memory"),
-        ("msgspec", "def f(): f()\nf()", "no report: RecursionError: maximum recursion depth exceeded"),
-        ("msgspec", "syntax error", "no report: SyntaxError: invalid syntax"),
+        ("msgspec", "def f(): f()\nf()", "no report: RecursionError at "),
+        ("msgspec", "syntax error", "no report: SyntaxError at "),
     ],
 )
 def test_what_cannot_be_imported_is_one_line_and_4(tmp_path: Path, module: str, source: str, said: str) -> None:

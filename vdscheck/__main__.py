@@ -93,13 +93,17 @@ def _say_failure(error: BaseException) -> None:
     """One line on standard error, by the least that can be imported: memory or descriptors may be what is missing."""
     from contextlib import suppress
 
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    # Its own text is not repeated, but for an import: whatever raised it may have had a secret in its hands.
     said = type(error).__name__
-    with suppress(Exception):
-        said = " ".join(f"{said}: {error}".split()).rstrip(":")
     if isinstance(error, ImportError):
-        said += "; install vdscheck again"
-    if isinstance(error, MemoryError):
+        said = " ".join(f"{said}: {error}; install vdscheck again".split())
+    elif isinstance(error, MemoryError):
         said = "the limit of memory stopped the program; raise it and run again"
+    elif last is not None:
+        said += f" at {last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
     with suppress(Exception):
         from vdscheck.limits import limit_of
 
