@@ -109,8 +109,16 @@ def clone(folder: Path) -> Path:
     return project
 
 
-@pytest.mark.parametrize(("path", "named"), [(".:{}", False), (":{}:", True)], ids=["dot", "colons"])
-def test_the_scripts_run_nothing_of_the_current_folder(tmp_path: Path, path: str, *, named: bool) -> None:
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("{}", {}),
+        pytest.param(".:{}", {"PYTHONPATH": ":.", "PYTHONHOME": ".", "CDPATH": "."}, marks=pytest.mark.slow),
+        pytest.param(":{}:", {"PYTHONPATH": "../hostile", "PYTHON": "../bin/python3"}, marks=pytest.mark.slow),
+    ],
+    ids=["plain", "dots", "colons"],
+)
+def test_the_scripts_run_nothing_of_the_current_folder(tmp_path: Path, path: str, more: dict[str, str]) -> None:
     folder = trapped(tmp_path / "hostile")
     project = clone(tmp_path)
     programs = tmp_path / "bin"
@@ -118,8 +126,7 @@ def test_the_scripts_run_nothing_of_the_current_folder(tmp_path: Path, path: str
     python = programs / "python3"
     python.write_text(PREPARING.format(python=sys.executable))
     python.chmod(0o755)
-    variables = environment(PATH=path.format(f"{programs}:{os.environ['PATH']}"), PYTHONPATH=":.", PYTHONHOME=".")
-    variables |= {"CDPATH": "."} | ({"PYTHON": "../bin/python3"} if named else {})
+    variables = environment(PATH=path.format(f"{programs}:{os.environ['PATH']}"), **more)
     done = subprocess.run(
         [project / "scripts/run", "list"],
         cwd=folder,

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.boot_trees import seed
+from tests.dead_mount import needs_fuse
+from tests.served_mount import serve
 from tests.users import (
     ATTACKER,
     CLONE_NEWNS,
@@ -446,3 +448,19 @@ def test_a_deep_way_takes_no_more_descriptors_than_a_short_one(folder: Path) -> 
         return [outcome(deep / name) for name in ("file", "link")]
 
     assert called_as(VICTIM, few) == [GOOD.decode()] * 2
+
+
+# File systems that say who owns what
+
+
+@needs_fuse
+@pytest.mark.parametrize(("server", "said"), [(VICTIM, None), (User(0, 0), None), (ATTACKER, 1002)])
+def test_owners_are_the_word_of_whoever_serves_the_file_system(folder: Path, server: User, said: int | None) -> None:
+    served = made(folder / "served", mode=0o755, content=None)
+
+    def prepare() -> None:
+        serve(served, server=server.uid, owner=VICTIM.uid, content=EVIL if said else GOOD)
+
+    expected = f"untrusted: {served} is on a file system that a program of another user serves ({said})"
+    found = called_as(VICTIM, lambda: outcome(served / "file"), prepare=prepare)
+    assert found == (expected if said else GOOD.decode())

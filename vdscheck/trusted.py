@@ -7,9 +7,11 @@ sticky folder may be written by others, since they cannot exchange there what is
 
 import errno
 import os
+import re
 import stat
 import struct
 from collections.abc import Callable
+from dataclasses import field
 
 from vdscheck.model import Reason, UnavailableError, frozen, unmeasured
 from vdscheck.root import LINKS_LIMIT
@@ -192,11 +194,20 @@ class _Caller:
     """The user for whom a file is read: what belongs to him or to root alone is his word."""
 
     user_id: int
+    _servers: dict[int, int] = field(default_factory=dict)
+    """By the number of a device, whose program answers for it."""
 
     def check_owner(self, path: str, found: os.stat_result) -> None:
-        """Refuse what belongs to somebody else."""
+        """Refuse what belongs to somebody else, and what is on a file system whose owners are somebody else's word."""
         if not self._is_trusted(found.st_uid):
             message = f"{path} belongs to another user ({found.st_uid})"
+            raise UntrustedError(message)
+        if found.st_dev not in self._servers:
+            self._servers[found.st_dev] = _server(found.st_dev)
+        if not self._is_trusted(self._servers[found.st_dev]):
+            message = (
+                f"{path} is on a file system that a program of another user serves ({self._servers[found.st_dev]})"
+            )
             raise UntrustedError(message)
 
     def check_link(self, path: str, link: os.stat_result, folder: os.stat_result) -> None:
@@ -275,6 +286,22 @@ def _stranger(kind: str) -> int | None:
         return int(host.read(f"/proc/sys/kernel/overflow{kind}"))
     except (UnavailableError, ValueError):
         return _NOBODY
+
+
+def _server(device: int) -> int:
+    """The user whose program serves a file system (FUSE); root, where that is the kernel."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        mounts = Host().read("/proc/self/mountinfo")
+    except UnavailableError:  # no /proc: root's affair
+        return ROOT
+    for line in mounts.splitlines() if " - fuse" in mounts else ():
+        words = line.split()
+        kind, *_, options = words[words.index("-") + 1 :]
+        if words[2] == number and kind.startswith("fuse"):
+            told = re.search(r"(?:^|,)user_id=([0-9]+)", options)
+            return int(told[1]) if told else ROOT
+    return ROOT
 
 
 def _acl_of_folder(folder: int) -> bytes | None:
