@@ -17,7 +17,7 @@ from vdscheck.plugin import (
     unmeasured,
 )
 
-from .distance import answering
+from .distance import answering, misled
 from .settings import not_ours
 
 BITS = 8
@@ -47,7 +47,8 @@ def socket_buffers(
         return paths
     reached = [(least, name) for name, _, least in answering(paths)]
     if not reached:
-        return unmeasured(Reason.UNREACHABLE, "no place answers, so how far packets travel is not known")
+        nothing = unmeasured(Reason.UNREACHABLE, "no place answers, so how far packets travel is not known")
+        return misled(paths) or nothing
     if sold.limit <= 0:
         return not_applicable("the [offer] says that there is no bandwidth")
     rtt_ms, place = max(reached)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from vdscheck.measurements import Paths, PathTrace, Place
+from vdscheck.plugin import Absent, Reason
 
 EQUATOR_KM, FLATTENING = 6378.137, 1 / 298.257223563
 """The Earth as WGS 84 has it."""
@@ -60,6 +61,15 @@ def answering(paths: Paths) -> Iterator[tuple[str, PathTrace, float]]:
         trace = paths.traces.get(place.name)
         if trace is not None and trace.minimum_ms is not None and 0 <= trace.minimum_ms <= LONGEST_MS:
             yield place.name, trace, trace.minimum_ms
+
+
+def misled(paths: Paths) -> Absent | None:
+    """The first place whose name leads to an address that cannot be its own; None where there is none.
+
+    No other place is absent with an error: one that is not known or not reached is unreachable.
+    """
+    found = (paths.absent[place.name] for place in paths.places if place.name in paths.absent)
+    return next((each for each in found if each.reason is Reason.ERROR), None)
 
 
 def contradiction(paths: Paths) -> str | None:

@@ -22,6 +22,7 @@ from vdscheck.plugin import (
     unmeasured,
 )
 
+from .distance import misled
 from .path import by_place
 
 COUNTERS = "counters of this run"
@@ -142,12 +143,12 @@ def ipv6(paths: Paths) -> Judgement | Absent:
     if paths.ipv6 == "not-present":
         return not_applicable("this host has no IPv6 address with a way out")
     if paths.ipv6 == "not-asked":
-        return not_applicable("none of the places has an IPv6 address")
+        return misled(paths) or not_applicable("none of the places has an IPv6 address")
     said = (Evidence("targets_asked", paths.ipv6_targets, None, "path.trace"),)
     if paths.ipv6 == "works":
         return Judgement(verdict=Verdict.PASS, summary="a target answers over IPv6", evidence=said)
     if not any(trace.minimum_ms is not None for trace in paths.traces.values()):
-        return unmeasured(Reason.UNREACHABLE, "no target answers at all, by IPv4 or IPv6")
+        return misled(paths) or unmeasured(Reason.UNREACHABLE, "no target answers at all, by IPv4 or IPv6")
     return Judgement(
         verdict=Verdict.FAIL,
         summary=f"this host has an IPv6 address and a route, and none of {paths.ipv6_targets} IPv6 targets answers",

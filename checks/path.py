@@ -32,6 +32,7 @@ from .distance import (
     farthest_km,
     great_circle_km,
     least_rtt_ms,
+    misled,
 )
 
 MANY_ECHOES = 400
@@ -191,7 +192,7 @@ def _not_comparable(paths: Paths, reached: list[str]) -> Absent | None:
         nothing = unmeasured(Reason.NOT_RUN, f"{wanted} was not measured")
         return unreachable(trace) if trace else paths.absent.get(wanted, nothing)
     if len(reached) < 2:  # noqa: PLR2004
-        return unmeasured(Reason.UNREACHABLE, f"no other place than {wanted} answers")
+        return misled(paths) or unmeasured(Reason.UNREACHABLE, f"no other place than {wanted} answers")
     return None
 
 
@@ -247,7 +248,8 @@ def location(paths: Paths) -> Judgement | Absent:
     placed = [(name, trace, least) for name, trace, least in answering(paths) if trace.place.latitude is not None]
     if not placed:
         if any(place.latitude is not None for place in paths.places):
-            return unmeasured(Reason.UNREACHABLE, "no place whose coordinates are known answers")
+            nothing = unmeasured(Reason.UNREACHABLE, "no place whose coordinates are known answers")
+            return misled(paths) or nothing
         return not_applicable("none of the places has coordinates")
     impossible = contradiction(paths)
     if impossible:
@@ -287,7 +289,8 @@ def stretch(paths: Paths, factor: AtMost) -> Judgement | Absent:
         return unmeasured(Reason.ERROR, impossible)
     placed = [(trace, least) for _, trace, least in answering(paths) if trace.place.latitude is not None]
     if len(placed) < 2:  # noqa: PLR2004 - one where the host is, one to go to
-        return not_applicable("two places with coordinates that answer are needed: one tells where this host is")
+        nothing = not_applicable("two places with coordinates that answer are needed: one tells where this host is")
+        return misled(paths) or nothing
     near, near_ms = min(placed, key=lambda each: each[1])
     off_km = farthest_km(near_ms, FIBRE_KM_PER_MS)
     found: list[tuple[float, Judgement]] = []

@@ -12,7 +12,8 @@ from vdscheck.probes.dns import nameservers
 from vdscheck.probes.path import mtu, names, snapshot
 from vdscheck.probes.path.backwards import Backwards
 from vdscheck.probes.path.packets import Family
-from vdscheck.probes.path.places import How, Places
+from vdscheck.probes.path.places import How, Places, shipped
+from vdscheck.probes.path.remote import Named, is_own, why_not_remote
 from vdscheck.probes.path.state import Complete, Stepped, is_from_target
 from vdscheck.probes.path.strategy import PACKETS_LIMIT, Plan
 from vdscheck.probes.path.tracer import Candidate, Tracer, Way, Workshop
@@ -55,20 +56,25 @@ def _ways(places: Places, plan: Plan, limit_s: float) -> list[Way]:
         families = (6,) if places.how.family == 6 else (4,)  # noqa: PLR2004
     hosts = [target.host for sought in places.sought for target in sought.targets]
     found = names.addresses(hosts, families, limit_s)
+    public = {target.host for sought in shipped().values() for target in sought.targets}
     ways = []
     for sought in places.sought:
         candidates: dict[str, Candidate] = {}
-        problems = []
+        problems, misled = [], []
         for target in sought.targets:
             if not found[target.host].addresses:
                 problems.append(found[target.host].why)
+            named = Named(target.host, target.host in public)
             for family, address in found[target.host].addresses:
-                candidate = workshop.candidate(target, family, address)
-                if candidate is None:
+                elsewhere = why_not_remote(named, address, is_own)
+                candidate = None if elsewhere else workshop.candidate(target, family, address)
+                if elsewhere:
+                    misled.append(elsewhere)
+                elif candidate is None:
                     problems.append(f"{address}: this kernel has no IPv{family}")
                 elif address not in candidates:
                     candidates[address] = candidate
-        ways.append(Way(sought, list(candidates.values()), tuple(dict.fromkeys(problems))))
+        ways.append(Way(sought, list(candidates.values()), tuple(dict.fromkeys(problems)), tuple(misled)))
     return ways
 
 
@@ -119,6 +125,8 @@ def _ipv6(asked: list[Candidate], *, has_ipv6: bool) -> Literal["works", "unansw
 
 
 def _unreachable(way: Way) -> Absent:
+    if way.misled:
+        return unmeasured(Reason.ERROR, "; ".join(dict.fromkeys(way.misled))[:300])
     said = [*way.problems, *(each.problem for each in way.candidates if each.problem is not None)]
     return unmeasured(Reason.UNREACHABLE, "; ".join(dict.fromkeys(said))[:300])
 

@@ -88,6 +88,8 @@ class Way:
     sought: Sought
     candidates: list[Candidate]
     problems: tuple[str, ...]
+    misled: tuple[str, ...] = ()
+    """Names that lead to an address which cannot be that of the place, as sentences."""
     traced: Candidate | None = None
 
     def choose(self, round_number: int) -> None:
