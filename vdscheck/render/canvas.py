@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
 
-from vdscheck.render.safe import to_ascii, whole
+from vdscheck.render.safe import LONGEST_ESCAPE, harmless, to_ascii, whole
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -172,6 +172,9 @@ class Canvas:
         return Text.assemble(*((self._shown(text), style) for text, style in spans))
 
     def _shown(self, text: str) -> str:
+        """The text as it is drawn; what somebody forgot to make harmless is made so here, however long it is."""
+        if not text.isprintable():
+            text = harmless(text, len(text) * LONGEST_ESCAPE)
         return text if self._utf8 else to_ascii(text)
 
     def _length(self, spans: Iterable[Span]) -> int:

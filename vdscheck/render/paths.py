@@ -78,7 +78,7 @@ def _draw(canvas: Canvas, report: Report, paths: Paths, sheet: Sheet, *, picture
         for group in _groups(traces, canvas.measure, plain=sheet.plain):
             _picture(canvas, group, traces, utf8=sheet.utf8)
     if traces:
-        canvas.prose([(_how(paths, traces), "dim")], indent=1)
+        canvas.prose([(harmless(_how(paths, traces)), "dim")], indent=1)
         canvas.blank()
     if verdicts:
         for finding in _shown(report.findings):

@@ -7,7 +7,7 @@ from typing import Protocol, TextIO
 
 from vdscheck.model import Taken
 from vdscheck.render.live import Drawing, Live
-from vdscheck.render.safe import harmless, to_ascii
+from vdscheck.render.safe import ascii_line
 from vdscheck.streams import put_on
 
 QUIET_S = 0.3
@@ -88,10 +88,9 @@ class _Line:
         self._drawn_at = None
 
     def _text(self, elapsed_s: float) -> str:
-        names = ", ".join(to_ascii(harmless(name, 60)) for name in self._running)
-        text = f"{elapsed_s:4.0f} s  {self._done} measured  {names}"
+        text = f"{elapsed_s:4.0f} s  {self._done} measured  {', '.join(self._running)}"
         room = max(1, self._width() - 1)  # in the last column the cursor would wrap, and the line stay
-        return text if len(text) <= room else text[: max(0, room - 3)] + "..."[:room]
+        return ascii_line(text, room)
 
 
 def progress(

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 
 LIMIT = 600
+LONGEST_ESCAPE = len(r"\U0010ffff")
 _ACTING = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 """Unicode categories that are not shown as they are: controls, direction marks, surrogates, unassigned, separators."""
 
@@ -72,6 +73,14 @@ def json_document(encoded: bytes) -> bytes:
     if encoded.isascii() and b"\x7f" not in encoded:
         return encoded
     return _BEYOND_ASCII.sub(_escaped_in_json, encoded.decode()).encode()
+
+
+def ascii_line(text: str, limit: int) -> str:
+    """The text made harmless in ASCII and no longer than the limit; what is cut off ends in three dots."""
+    pieces = [to_ascii(_escape(character) if acts else character) for character, acts in _sorted_out(text[: limit + 1])]
+    if sum(map(len, pieces)) <= limit:
+        return "".join(pieces)
+    return _cut(pieces, max(0, limit - 3)) + "..."[:limit]
 
 
 def _escaped_in_json(found: re.Match[str]) -> str:
