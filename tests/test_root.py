@@ -16,11 +16,7 @@ from vdscheck.root import Root, RootError
 from vdscheck.target import Host
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
-CALLS = (
-    ("--json", "--passive"),
-    ("--fix", "--yes", "--passive", "--only", "sysctl.*"),
-    ("undo",),
-)
+CALLS = (("--json", "--passive"), ("--dry-run", "--passive"), ("undo", "--list"))
 RACES = 1
 JAIL = (Path(__file__).parent / "other_roots.sh").read_text()
 
@@ -56,14 +52,15 @@ def test_a_link_to_the_running_system_is_a_wrong_call(tmp_path: Path, words: tup
 def test_the_running_system_mounted_elsewhere_is_no_other_root() -> None:
     done = in_namespace(
         """
-        mkdir plain recursive; mount --bind / plain; mount --rbind / recursive; ln -s plain link
-        fix --yes --root link; code
-        for root in plain recursive recursive/etc/..; do vdscheck undo --root $root; code; done
+        mkdir plain recursive; mount --bind / plain; mount -o remount,bind,ro plain; mount --rbind / recursive
+        ln -s / link; ln -s plain link-to-mount
+        for root in link link-to-mount recursive recursive/etc/..; do fix --yes --root $root; code; done
+        for root in link plain; do vdscheck undo --root $root; code; done
         ls -A /etc/sysctl.d /var/lib/vdscheck
         """
     )
-    assert done.stdout.split() == ["code", "2"] * 4 + ["/etc/sysctl.d:", "/var/lib/vdscheck:"]
-    assert done.stderr.count("leave --root out") == 4
+    assert done.stdout.split() == ["code", "2"] * 6 + ["/etc/sysctl.d:", "/var/lib/vdscheck:"]
+    assert done.stderr.count("leave --root out") == 6
 
 
 @AS_ROOT
@@ -73,7 +70,8 @@ def test_the_root_of_the_host_is_another_root_to_whoever_has_one_of_its_own(tmp_
     done = in_namespace(
         f"""
         {JAIL}
-        jail jail; mkdir jail/host jail/live; mount --bind {tmp_path}/host jail/host; mount --bind / jail/live
+        jail jail; mkdir jail/host jail/live; mount --bind {tmp_path}/host jail/host
+        mount --bind / jail/live; mount -o remount,bind,ro jail/live
         inside() {{ chroot jail "$PYTHON" -m vdscheck "$@"; }}
         inside --fix --yes --json --passive --only 'sysctl.*' --root /host; code >&2
         inside undo --root /host >&2; code >&2
