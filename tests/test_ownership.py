@@ -214,6 +214,7 @@ def test_a_unit_that_may_not_set_the_kernel_is_sent_outside(tmp_path: Path) -> N
 
 
 @AS_ROOT
+@pytest.mark.slow
 def test_a_privileged_container_with_the_hosts_processes_is_refused_and_writes_nothing(tmp_path: Path) -> None:
     site = product_tree("bookworm", tmp_path / "site")
     script = f"""
