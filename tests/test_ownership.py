@@ -273,7 +273,7 @@ def test_with_a_root_of_ones_own_nothing_is_fixed_or_undone_and_in_the_hosts_roo
     "how",
     [
         "ip netns add lab; set -- ip netns exec lab",
-        "set -- unshare --mount --propagation private",
+        pytest.param("set -- unshare --mount --propagation private", marks=pytest.mark.slow),
         # Whoever lacks a capability that PID 1 has may not look at /proc/1/root.
         "set -- setpriv --inh-caps -all --bounding-set -sys_ptrace",
     ],

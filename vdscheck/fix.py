@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from vdscheck.catalogue import Catalogue, ProbeEntry
 from vdscheck.files import FixError
+from vdscheck.journal import FOLDER as JOURNAL
 from vdscheck.journal import Entry, Journal
 from vdscheck.judge import Judged
 from vdscheck.measure import Outcome
@@ -181,6 +182,9 @@ def _asked(record: FixRecord, bench: Bench) -> FixRecord | None:
 
 
 def _applied(made: Plan, record: FixRecord, content: bytes | None, bench: Bench, found: Measurements) -> Result:
+    why = _read_only(made, bench)
+    if why is not None:
+        return Result(found, replace(record, outcome="refused", detail=why))
     try:
         journal = Journal.made(bench.host)
     except FixError as error:
@@ -197,6 +201,15 @@ def _applied(made: Plan, record: FixRecord, content: bytes | None, bench: Bench,
     finally:
         journal.close()
     return Result(outcome.measurements, _done(record, entry, outcome.measurements, bench), outcome.warnings)
+
+
+def _read_only(made: Plan, bench: Bench) -> str | None:
+    """What of all that is to be written lies on something read-only: then not even the first of it is written."""
+    written = [JOURNAL, *([DROP_IN] if made.content is not None else [])]
+    if bench.desk.kernel is not None:
+        written += [f"/proc/sys/{key.replace('.', '/')}" for key in made.keys]
+    path = next(filter(bench.host.is_read_only, written), None)
+    return None if path is None else f"{path} cannot be written here: Read-only file system; run vdscheck where it can"
 
 
 def _kept(entry: Entry, journal: Journal, bench: Bench, found: Measurements) -> Outcome:

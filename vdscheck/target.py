@@ -243,6 +243,21 @@ class Host:
             kind or ("device" if is_device else "other"), found.st_size, found.st_uid, mode & 0o7777, number
         )
 
+    def is_read_only(self, path: str) -> bool:
+        """Whether what is mounted where a path leads, or would be made, lets nobody write."""
+        while True:
+            try:
+                parent, name = self.place(path)
+            except OSError:
+                found = None
+            else:
+                found = _statvfs(parent, name)
+            if found is not None:
+                return bool(found.f_flag & os.ST_RDONLY)
+            if path in ("", "/"):
+                return False
+            path = path.rpartition("/")[0]
+
     def link(self, path: str) -> str:
         """The text of a symbolic link, as it stands there."""
         try:
@@ -424,6 +439,22 @@ class Host:
         Raises OSError.
         """
         return (self.tree or Root.opened("/")).place(path, follow=follow)
+
+
+def _statvfs(parent: int, name: str) -> os.statvfs_result | None:
+    """What statvfs(3) says of a name in a folder, which is let go of; None where nothing is there."""
+    try:
+        descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except OSError:
+        return None
+    finally:
+        os.close(parent)
+    try:
+        return os.fstatvfs(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _output(argv: tuple[str, ...], timeout_s: float, limit_bytes: int) -> str:
