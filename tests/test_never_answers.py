@@ -24,6 +24,8 @@ CALLS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "the current folder": ((sys.executable, "-P", *RUN[1:]), {"cwd": DEAD}),
     "--config": ((*RUN, "--config", f"{DEAD}/c.toml"), {}),
     "VDSCHECK_CONFIG": (RUN, {"env": {"VDSCHECK_CONFIG": f"{DEAD}/c.toml"}}),
+    "-o": ((*RUN, "-o", f"json={DEAD}/report.json"), {}),
+    "-o in a folder": ((*RUN, "-o", f"json={DEAD}/reports/report.json"), {}),
     "--root": ((*RUN, "--root", DEAD), {}),
     "judge": ((*PROGRAM, "judge", f"{DEAD}/report.json"), {}),
     "-f": ((*PROGRAM, "cluster", "--offline", "-f", f"{DEAD}/manifest.yaml"), {}),
@@ -33,7 +35,7 @@ CALLS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "undo --root": ((*PROGRAM, "undo", "--root", DEAD), {}),
 }
 
-EVERY_DAY = {"--root"}
+EVERY_DAY = {"HOME"}
 
 
 def started(folder: Path, name: str, *more: str, **options: Any) -> "subprocess.Popen[str]":
@@ -60,7 +62,8 @@ def ended(running: "subprocess.Popen[str]") -> tuple[int, str, list[str]]:
 NAMES = [name if name in EVERY_DAY else pytest.param(name, marks=pytest.mark.slow) for name in CALLS]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLS)
 def test_it_ends_by_itself_in_one_line(tmp_path: Path, name: str) -> None:
     code, stdout, said = ended(started(tmp_path, name))
     assert (code, stdout) == (2, "")
@@ -69,7 +72,14 @@ def test_it_ends_by_itself_in_one_line(tmp_path: Path, name: str) -> None:
     assert "does not answer within 5 s" in said[0]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_signal_ends_it_at_once(tmp_path: Path, name: str, number: signal.Signals, code: int) -> None:
     more = () if name == "undo --root" else ("--json",)

@@ -49,13 +49,20 @@ class Place:
         with _said_of(self.shown):
             if self.descriptor is not None:
                 _write_unless_gone(self.descriptor, content)
-            elif not in_child(
+            elif not self._is_replaced(content):
+                _write_straight(self.folder, self.name, content)
+
+    def _is_replaced(self, content: bytes) -> bool:
+        try:
+            return in_child(
                 lambda: replacing.replaced(self.folder, self.name, content),
                 WRITE_LIMIT_S,
                 keeps=(self.folder,),
                 stopped=streams.patience.is_over,
-            ):
-                _write_straight(self.folder, self.name, content)
+            )
+        except StoppedError as error:
+            message = f"-o {self.shown}: interrupted while it was waited for"
+            raise OutputError(message) from error
 
 
 @contextmanager
@@ -65,9 +72,6 @@ def _said_of(shown: str) -> Iterator[None]:
         yield
     except replacing.RefusedError as error:
         message = f"-o {shown}: {error}"
-        raise OutputError(message) from error
-    except StoppedError as error:
-        message = f"-o {shown}: interrupted while it was waited for"
         raise OutputError(message) from error
     except OSError as error:
         message = f"-o {shown}: {_why(error)}"
