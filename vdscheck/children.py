@@ -21,6 +21,7 @@ from vdscheck.guard import deadline, hand_over, how_it_ended, silence
 from vdscheck.jobs import FRAME_LIMIT_BYTES, Frame, FrameHead, Job, speaker, told, work
 from vdscheck.limits import limit_of, limit_of_death, oom_kills, why_refused
 from vdscheck.model import Absent, Reason, limited, unmeasured
+from vdscheck.pauses import PAUSE_S, SHORTEST_S, Waits, lasting
 from vdscheck.process_tree import descendants
 from vdscheck.secrets import leave_out_of, what_failed
 from vdscheck.target import Target
@@ -68,6 +69,14 @@ class Parent:
         self._oom_kills = oom_kills()
         self._lost: set[int] = set()
         self._statuses: dict[int, int] = {}
+        self._waits = Waits()
+        self._halted: dict[int, float] = {}
+        """Since when a child is stopped by a signal (SIGSTOP)."""
+        self._resumed: dict[int, float] = {}
+        """How long a child was, that goes on."""
+        self._anew: set[str] = set()
+        """The jobs that are done anew after a pause: not more than once."""
+        self._has_measured: set[str] = set()
 
     def run(self, together: list[list[Job]], alone: list[Job]) -> None:
         """Run groups of jobs, each in a child of its own and all at once, and then the others one by one."""
@@ -125,6 +134,7 @@ class Parent:
         os.set_blocking(receive, False)
         child = _Child(pid, receive, list(jobs), self._deadline(jobs[0]))
         self._children[receive] = child
+        self._resumed.pop(pid, None)
         self._selector.register(receive, selectors.EVENT_READ)
         return None
 
@@ -148,25 +158,61 @@ class Parent:
             if not self._children:
                 continue
             soonest = min(child.until for child in self._children.values())
-            for key, _ in self._selector.select(max(0.0, min(soonest - time.monotonic(), 0.5))):
+            wait_s = max(0.0, min(soonest - time.monotonic(), SHORTEST_S))
+            self._waits.begin()
+            ready = self._selector.select(wait_s)
+            paused_s = self._waits.paused_s(wait_s)
+            if paused_s:
+                self._do_anew(paused_s)
+                continue
+            for key, _ in ready:
                 if key.fd == self._control:
                     self._stopped = True
                 elif key.fd in self._children:
                     self._read(self._children[key.fd])
             self._reap()
             for child in list(self._children.values()):
+                if child.pid in self._resumed:
+                    self._interrupted(child, self._resumed.pop(child.pid), by_itself=True)
                 # A descendant may hold the pipe open that the child has left.
-                if time.monotonic() >= child.until or (not child.jobs and child.pid in self._statuses):
+                elif time.monotonic() >= child.until or (not child.jobs and child.pid in self._statuses):
                     self._overdue(child)
 
-    def _read(self, child: _Child) -> None:
+    def _do_anew(self, paused_s: float) -> None:
+        """All was paused: what was being measured holds the pause, and so may what has just been said."""
+        self._ends_at += paused_s
+        self._say(encode(Frame("paused", "", duration_s=paused_s)))
+        for child in list(self._children.values()):
+            self._interrupted(child, paused_s)
+
+    def _interrupted(self, child: _Child, paused_s: float, *, by_itself: bool = False) -> None:
+        """What a child was measuring while it was stopped is measured anew, once; the rest of its jobs elsewhere."""
+        if not child.jobs:
+            self._forget(child)
+            return
+        self._kill(child)
+        job = child.jobs.pop(0)
+        if job.key not in self._anew:
+            if by_itself:
+                self._say(encode(Frame("paused", job.key, duration_s=paused_s)))
+            self._anew.add(job.key)
+            self._waiting.append([job])
+        else:
+            if job.key not in self._has_measured:
+                why = f"stopped {lasting(paused_s)} while this was measured, and before that as well: run it again"
+                self._say(encode(told(job.key, unmeasured(Reason.TIMEOUT, why))))
+            self._say(encode(Frame("ended", job.key)))
+        self._go_on_elsewhere(child)
+
+    def _read(self, child: _Child) -> bool:
+        """Take in what a child has said. Returns whether there was anything, and there may be more."""
         try:
             piece = os.read(child.pipe, 1 << 16)
         except BlockingIOError:
-            return
+            return False
         if not piece:
             self._ended(child)
-            return
+            return False
         child.unread += piece
         while child.jobs and (end := child.unread.find(b"\n")) >= 0:
             line = bytes(child.unread[:end])
@@ -174,6 +220,7 @@ class Parent:
             self._heard(child, line)
         if len(child.unread) > FRAME_LIMIT_BYTES + 1:
             self._fail(child, unmeasured(Reason.ERROR, "it wrote more than a measurement can be"))
+        return child.pipe in self._children
 
     def _heard(self, child: _Child, line: bytes) -> None:
         try:
@@ -191,6 +238,8 @@ class Parent:
             child.again = limited_here and self._tries_again and len(self._children) > 1
             child.measured = not child.again
         if not child.again:
+            if frame.event == "measured":
+                self._has_measured.add(frame.key)
             self._say(line)
         if frame.event == "ended":
             self._done_with_one(child)
@@ -207,12 +256,16 @@ class Parent:
             child.until = min(time.monotonic() + ENDING_LIMIT_S, self._ends_at)
 
     def _say(self, line: bytes) -> None:
-        view = memoryview(line + b"\n")
+        view, began_s = memoryview(line + b"\n"), time.monotonic()
         while view and not self._stopped:
             try:
                 view = view[os.write(self._up, view) :]
             except BrokenPipeError:
                 self._stopped = True
+        waited_s = time.monotonic() - began_s
+        if waited_s > PAUSE_S:
+            # Whoever reads it was stopped (Ctrl-Z): what is still to be measured does not lose that time.
+            self._ends_at += waited_s
 
     def _ended(self, child: _Child) -> None:
         """The child closed its pipe: it is done, or it died in a job."""
@@ -233,6 +286,12 @@ class Parent:
             self._go_on_elsewhere(child)
 
     def _overdue(self, child: _Child) -> None:
+        """The time of a child is over: what it has said by now counts, and may give it more."""
+        for _ in range(FRAME_LIMIT_BYTES >> 16):
+            if not self._read(child):
+                break
+        if child.pipe not in self._children or (child.jobs and time.monotonic() < child.until):
+            return
         if not child.jobs:
             self._forget(child)
             return
@@ -240,6 +299,8 @@ class Parent:
         why = f"{job.probe.id} was not done within {job.deadline_s:g} s"
         if time.monotonic() >= self._ends_at:
             why = f"{job.probe.id} was not done when the time of the whole run was over"
+        if child.pid in self._halted:
+            why = f"{job.probe.id} was stopped by a signal, and not continued"
         self._fail(child, unmeasured(Reason.TIMEOUT, why))
 
     def _fail(self, child: _Child, absent: Absent) -> None:
@@ -292,10 +353,15 @@ class Parent:
     def _reap(self) -> None:
         with suppress(ChildProcessError):
             while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
                 if pid == 0:
                     break
-                self._statuses[pid] = status
+                if os.WIFSTOPPED(status):
+                    self._halted[pid] = time.monotonic()
+                elif os.WIFCONTINUED(status):
+                    self._resumed[pid] = time.monotonic() - self._halted.pop(pid, time.monotonic())
+                else:
+                    self._statuses[pid] = status
 
     def _end_all(self) -> None:
         for child in list(self._children.values()):

@@ -161,6 +161,10 @@ class Countdown:
         self._left_s = seconds
         self._asked_at_s = time.monotonic()
 
+    def extend(self, seconds: float) -> None:
+        """Give it more time."""
+        self._left_s += seconds
+
     def over(self) -> bool:
         """Whether nothing is left. To be asked once a second at least: more than that is never counted at once."""
         now_s = time.monotonic()

@@ -1,10 +1,10 @@
 """Takes the measurements that a selection of checks needs: plans, runs, and keeps what was found."""
 
 import os
-import selectors
+import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,13 +13,17 @@ from typing import Any, Protocol
 from vdscheck.catalogue import ProbeEntry
 from vdscheck.children import spawn
 from vdscheck.codec import CodecError, convert, decode
+from vdscheck.guard import Countdown
 from vdscheck.jobs import Frame, Job, now
 from vdscheck.limits import why_refused
 from vdscheck.model import Absent, Reason, Taken, frozen, limited, not_applicable, unmeasured
+from vdscheck.pauses import Waits, lasting
 from vdscheck.target import Target, safe_text
 
 GRACE_S = 5.0
 """How long after the last deadline the report is out at the latest."""
+STOP_GRACE_S = 1.0
+"""How long those that measure may take to end at a signal."""
 TICK_S = 0.1
 
 
@@ -64,6 +68,8 @@ class Outcome:
     """Whether the measuring itself failed, so that what is missing is nobody's fault but ours."""
     limit: str | None = None
     """The limit of this session that ended the measuring as a whole."""
+    given_up: bool = False
+    """Whether the measuring was not done when it had to be."""
 
     @property
     def is_empty(self) -> bool:
@@ -122,7 +128,7 @@ def measure(
             if not any(job.probe.alone for job, _ in jobs):
                 meanwhile()
             _follow(running, by_key, outcome, observer, stopped)
-    outcome.complete = not stopped() and not outcome.failed
+    outcome.complete = not (stopped() or outcome.failed or outcome.given_up)
     absent = _why_missing(outcome, interrupted=stopped())
     missing = {key: _absence(entry, absent) for key, entry in by_key.items() if key not in outcome.measurements}
     outcome.measurements = dict(sorted((outcome.measurements | missing).items()))
@@ -176,7 +182,7 @@ class _Running:
     pid: int
     pipe: int
     hold: int
-    last: float
+    limit_s: float
 
 
 def _spawned(host: Target, jobs: list[Job], options: Options) -> _Running:
@@ -190,9 +196,9 @@ def _spawned(host: Target, jobs: list[Job], options: Options) -> _Running:
         job.window_s for job in alone
     )
     budget_s = options.effort.budget_s if options.budget_s is None else options.budget_s
-    ends_at = time.monotonic() + 2 * max(budget_s, windows_s)
-    pid, pipe, hold = spawn(host, own + ([cheap] if cheap else []), alone, ends_at)
-    return _Running(pid, pipe, hold, ends_at + GRACE_S)
+    limit_s = 2 * max(budget_s, windows_s)
+    pid, pipe, hold = spawn(host, own + ([cheap] if cheap else []), alone, time.monotonic() + limit_s)
+    return _Running(pid, pipe, hold, limit_s + GRACE_S)
 
 
 def _follow(
@@ -202,29 +208,44 @@ def _follow(
     observer: Observer | None,
     stopped: Callable[[], bool],
 ) -> None:
+    lines = _Lines(running.pipe, Countdown(running.limit_s), observer, stopped)
     try:
-        for line in _lines(running.pipe, running.last, observer, stopped):
-            _keep(line, by_key, outcome, observer)
-        if time.monotonic() >= running.last:
+        for line in lines:
+            _keep(line, by_key, outcome, observer, lines)
+        if lines.given_up:
+            outcome.given_up = True
             outcome.warnings.append("the measuring did not end in time and was given up")
+        if lines.paused_s:
+            outcome.warnings.append(f"stopped {lasting(lines.paused_s)}; the measuring went on meanwhile")
     finally:
         os.close(running.hold)
         os.close(running.pipe)
-        outcome.failed = _wait(running.pid) and not stopped()
+        outcome.failed = _wait(running.pid, STOP_GRACE_S if stopped() else GRACE_S) and not stopped()
 
 
-def _lines(pipe: int, last: float, observer: Observer | None, stopped: Callable[[], bool]) -> Iterable[bytes]:
-    """The lines that come up the pipe until it closes, the last moment has come, or all is stopped."""
-    os.set_blocking(pipe, False)
-    unread = bytearray()
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while time.monotonic() < last and not stopped():
-            if not selector.select(TICK_S):
-                if observer:
-                    observer.tick()
+class _Lines:
+    """The lines that come up the pipe until it closes, its time is over, or all is stopped."""
+
+    def __init__(self, pipe: int, countdown: Countdown, observer: Observer | None, stopped: Callable[[], bool]) -> None:
+        self._pipe, self.countdown, self._observer, self._stopped = pipe, countdown, observer, stopped
+        self._waits = Waits()
+        self.given_up = False
+        self.paused_s = 0.0
+        """How long this process was stopped, and those that measure were not, as far as they have said."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        unread = bytearray()
+        while not self._stopped():
+            over = self.countdown.over()
+            # What has come is read before it is too late for it.
+            piece = self._piece(0.0 if over else TICK_S)
+            if piece is None:
+                if over:
+                    self.given_up = True
+                    return
+                if self._observer:
+                    self._observer.tick()
                 continue
-            piece = os.read(pipe, 1 << 16)
             if not piece:
                 return
             unread += piece
@@ -232,8 +253,19 @@ def _lines(pipe: int, last: float, observer: Observer | None, stopped: Callable[
                 yield bytes(unread[:end])
                 del unread[: end + 1]
 
+    def _piece(self, wait_s: float) -> bytes | None:
+        """What comes in a while; None where nothing does, and nothing of it where the pipe is closed."""
+        poll = select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        self._waits.begin()
+        ready = poll.poll(1000 * wait_s)
+        self.paused_s += self._waits.paused_s(wait_s)
+        return os.read(self._pipe, 1 << 16) if ready else None
 
-def _keep(line: bytes, by_key: Mapping[str, ProbeEntry], outcome: Outcome, observer: Observer | None) -> None:
+
+def _keep(
+    line: bytes, by_key: Mapping[str, ProbeEntry], outcome: Outcome, observer: Observer | None, lines: _Lines
+) -> None:
     with suppress(CodecError):
         frame = decode(line, Frame)
         if frame.event == "abandoned":
@@ -243,6 +275,8 @@ def _keep(line: bytes, by_key: Mapping[str, ProbeEntry], outcome: Outcome, obser
         if frame.event == "failed":
             outcome.limit = frame.limit
             outcome.warnings.append(f"the process that measures failed: {frame.detail}")
+        if frame.event == "paused":
+            _note_pause(frame, outcome, lines)
         entry = by_key.get(frame.key)
         if entry is None:
             return
@@ -254,6 +288,17 @@ def _keep(line: bytes, by_key: Mapping[str, ProbeEntry], outcome: Outcome, obser
             observer.started(frame.key)
         if observer and frame.event == "ended":
             observer.finished(frame.key)
+
+
+def _note_pause(frame: Frame, outcome: Outcome, lines: _Lines) -> None:
+    """What was being measured in a pause is measured again, which takes as long again."""
+    lines.countdown.extend(frame.duration_s)
+    if frame.key:
+        outcome.warnings.append(f"{frame.key} was stopped {lasting(frame.duration_s)}; it was measured again")
+        return
+    # A pause of all was that of this process as well.
+    lines.paused_s = max(0.0, lines.paused_s - frame.duration_s - 1.0)
+    outcome.warnings.append(f"stopped {lasting(frame.duration_s)}; what was being measured then was measured again")
 
 
 def _taken(frame: Frame, entry: ProbeEntry) -> Taken:
@@ -268,12 +313,12 @@ def _taken(frame: Frame, entry: ProbeEntry) -> Taken:
     return Taken(frame.taken_at, duration_s, method, value, None)
 
 
-def _wait(pid: int) -> bool:
+def _wait(pid: int, seconds: float) -> bool:
     """Wait for the parent of the children, which ends them all first; no longer than it may take.
 
     Returns whether it failed.
     """
-    give_up = time.monotonic() + GRACE_S
+    give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
         with suppress(ChildProcessError):
             ended, status = os.waitpid(pid, os.WNOHANG)
