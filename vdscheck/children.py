@@ -21,7 +21,7 @@ from vdscheck.guard import deadline, hand_over, how_it_ended, silence
 from vdscheck.jobs import FRAME_LIMIT_BYTES, Frame, FrameHead, Job, speaker, told, work
 from vdscheck.limits import limit_of, limit_of_death, oom_kills, why_refused
 from vdscheck.model import Absent, Reason, limited, unmeasured
-from vdscheck.pauses import PAUSE_S, SHORTEST_S, Waits, lasting
+from vdscheck.pauses import SHORTEST_S, Waits, lasting
 from vdscheck.process_tree import descendants
 from vdscheck.secrets import leave_out_of, what_failed
 from vdscheck.target import Target
@@ -134,6 +134,7 @@ class Parent:
         os.set_blocking(receive, False)
         child = _Child(pid, receive, list(jobs), self._deadline(jobs[0]))
         self._children[receive] = child
+        self._waits.begin()
         self._resumed.pop(pid, None)
         self._selector.register(receive, selectors.EVENT_READ)
         return None
@@ -148,6 +149,7 @@ class Parent:
                     work(self._host, [job], speaker(self._up))
             except TimeoutError:
                 self._say(encode(Frame("ended", job.key)))
+            self._waits.begin()
 
     def _deadline(self, job: Job) -> float:
         return min(time.monotonic() + job.deadline_s, self._ends_at)
@@ -159,7 +161,6 @@ class Parent:
                 continue
             soonest = min(child.until for child in self._children.values())
             wait_s = max(0.0, min(soonest - time.monotonic(), SHORTEST_S))
-            self._waits.begin()
             ready = self._selector.select(wait_s)
             paused_s = self._waits.paused_s(wait_s)
             if paused_s:
@@ -263,9 +264,9 @@ class Parent:
             except BrokenPipeError:
                 self._stopped = True
         waited_s = time.monotonic() - began_s
-        if waited_s > PAUSE_S:
-            # Whoever reads it was stopped (Ctrl-Z): what is still to be measured does not lose that time.
-            self._ends_at += waited_s
+        # Where whoever reads it is stopped (Ctrl-Z), what is still to be measured does not lose that time.
+        self._ends_at += waited_s
+        self._waits.begin()
 
     def _ended(self, child: _Child) -> None:
         """The child closed its pipe: it is done, or it died in a job."""
@@ -341,6 +342,7 @@ class Parent:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             self._reap()
+            self._waits.begin()
             if not pids:
                 return
             if time.monotonic() > give_up:

@@ -121,7 +121,9 @@ def _examine(asked: Asked, wanted: Wanted, received: Sequence[int]) -> int:
         observer.close()
     warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
     found = made(outcome.measurements, [*warnings, *outcome.warnings], complete=outcome.complete)
-    return write(draw(found, settings, settings.terminal), settings, received, failed=outcome.failed)
+    return write(
+        draw(found, settings, settings.terminal), settings, received, failed=outcome.failed or outcome.given_up
+    )
 
 
 def _overrides(settings: Settings, wanted: Wanted) -> dict[str, Any]:

@@ -376,7 +376,7 @@ def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -
     found = made(outcome.measurements, warnings, complete=outcome.complete)
     if mend is not None and outcome.complete:
         found = mend.mended(found, lambda measurements, said: made(measurements, said, complete=not received))
-    failed = outcome.failed or outcome.is_empty
+    failed = outcome.failed or outcome.given_up or outcome.is_empty
     return write(draw(found, settings, settings.terminal, instrument), settings, received, failed=failed)
 
 

@@ -257,7 +257,6 @@ class _Lines:
         """What comes in a while; None where nothing does, and nothing of it where the pipe is closed."""
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
-        self._waits.begin()
         ready = poll.poll(1000 * wait_s)
         self.paused_s += self._waits.paused_s(wait_s)
         return os.read(self._pipe, 1 << 16) if ready else None

@@ -12,6 +12,8 @@ SHORTEST_S = 0.5
 """How often whoever keeps the deadlines looks at those that measure."""
 SUSPENDED_S = 0.5
 """So long a sleep of the whole machine is one, whatever else went on."""
+PAGE_LIMIT_S = 0.1
+"""How long a page may take to come from a disk: some come late after every pause, and that is not what it was."""
 ACCOUNT_EVERY_S = 0.25
 """How old the account may be that a wait begins with: to take one costs some 0.2 ms."""
 _SCHEDSTAT = "/proc/self/schedstat"
@@ -36,28 +38,30 @@ class _Account(NamedTuple):
 
 
 class Waits:
-    """The waits of a process, one after the other, of which each is to take a while and no longer."""
+    """The waits of a process, one after the other: each is meant to take a while, and what comes between hardly any."""
 
     def __init__(self) -> None:
         self._before = _account()
-        self._began_s = self._before.at_s
+        self._since_s = self._before.at_s
 
     def begin(self) -> None:
-        """A wait begins now."""
-        self._began_s = time.monotonic()
-        if self._began_s - self._before.at_s > ACCOUNT_EVERY_S:
+        """Something ends now that may have taken long: what comes next counts."""
+        self._since_s = time.monotonic()
+        if self._since_s - self._before.at_s > ACCOUNT_EVERY_S:
             self._before = _account()
 
     def paused_s(self, meant_s: float) -> float:
-        """How long this process, or the machine, was paused in the wait that ends now; 0 where it was not."""
-        before, late_s = self._before, time.monotonic() - self._began_s - meant_s
+        """How long this process, or the machine, was paused by the end of a wait; 0 where it was not."""
+        before, late_s = self._before, time.monotonic() - self._since_s - meant_s
         asleep_s = _asleep_s() - before.asleep_s
         if asleep_s < SUSPENDED_S and late_s < PAUSE_S:
+            self.begin()
             return 0.0
-        after = self._before = _account()
+        self._before = _account()
+        self._since_s = self._before.at_s
         if asleep_s >= SUSPENDED_S:
             return asleep_s + max(0.0, late_s)
-        return 0.0 if _is_explained(late_s, before, after) else late_s
+        return 0.0 if _is_explained(late_s, before, self._before) else late_s
 
 
 def lasting(seconds: float) -> str:
@@ -67,10 +71,11 @@ def lasting(seconds: float) -> str:
 
 def _is_explained(late_s: float, before: _Account, after: _Account) -> bool:
     """Whether a process that was not stopped can have been as late: then it is not said that it was."""
-    if before.queued_s is None or after.queued_s is None or after.page_waits > before.page_waits:
+    if before.queued_s is None or after.queued_s is None:
         return True
     stolen_s = max((after.stolen_s.get(cpu, 0.0) - had_s for cpu, had_s in before.stolen_s.items()), default=0.0)
-    return max(after.queued_s - before.queued_s, stolen_s) >= late_s / 2
+    paging_s = PAGE_LIMIT_S * (after.page_waits - before.page_waits)
+    return max(after.queued_s - before.queued_s, stolen_s, paging_s) >= late_s / 2
 
 
 def _account() -> _Account:
