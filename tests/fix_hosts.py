@@ -1,9 +1,12 @@
 """Made-up machines that can be fixed, edited, rebooted and undone: files below a folder, kernel settings among them."""
 
 import itertools
+import os
 import random
 import shutil
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -83,6 +86,14 @@ GLOBS = ("net.ipv4.tcp_*", "vm.*", "net.*.somaxconn", "net.ipv4.conf.*.rp_filter
 OTHER_NAMES = {"net.ipv4.ip_forward": "net.ipv4.conf.all.forwarding"}
 
 _number = itertools.count(1)
+
+
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """A folder for a machine, in memory where it can be: what is made to last there takes no time."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory, prefix="vdscheck-") as folder:
+        yield Path(folder)
 
 
 @cache
@@ -257,10 +268,11 @@ class Machine:
         if journal is None:
             return None
         try:
+            journal.lock()
             found = undo(journal, self.desk)
         finally:
             journal.close()
-        return None if found is None else tuple(each.key for each in found[1])
+        return None if found is None else tuple(each.key for each in found.left)
 
     def states(self) -> list[str]:
         """The states of the journal's entries."""

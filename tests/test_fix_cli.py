@@ -157,18 +157,21 @@ def test_what_stands_in_the_way_leaves_everything_as_it_was(obstacle: str, why: 
 
 def test_a_second_fix_at_once_is_refused_in_one_line(tmp_path: Path) -> None:
     hold = (
-        "import fcntl,os,sys,time; f=os.open('/var/lib/vdscheck/journal',os.O_RDONLY); fcntl.flock(f,2); time.sleep(60)"
+        "import fcntl,os,time; f=os.open('/var/lib/vdscheck/lock',os.O_RDWR|os.O_CREAT,0o600); fcntl.flock(f,2); "
+        "open('held','w').close(); time.sleep(60)"
     )
     found, said = parts(
         f"""
-        mkdir -m 755 /var/lib/vdscheck/journal
         "$PYTHON" -c "{hold}" & holder=$!
-        sleep 0.5
-        fix --yes --json; code >&2; kill $holder; echo ----
-        keys
+        while [ ! -e held ]; do sleep 0.05; done
+        fix --yes --json; code >&2; cat /proc/$holder/comm; kill $holder; echo ----
+        keys; echo ----
+        echo $holder
         """
     )
-    assert valid(found[0])["fix"]["detail"] == "another vdscheck is changing this host: wait until it has ended"
+    report, name = found[0].splitlines()
+    who = f"process {found[2]}, {name}"
+    assert valid(report)["fix"]["detail"] == f"another vdscheck is changing this host ({who}): wait until it has ended"
     assert (said.splitlines()[0], found[1].splitlines()) == ("code 3", OLD)
 
 

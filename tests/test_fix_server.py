@@ -141,12 +141,24 @@ def cut_off(suite: Suite, cuts: Sequence[str], tmp_path: Path, *, then: str = ""
         assert f"STOPPED AT {cut}" in one.console, one.console[-1500:]
         booted.append(one)
         forward = number % 2 == 0
-        recover = [f"{FIX} > /dev/null; echo CODE $?", f"{STATE} forward"] if forward else []
+        recover = [f"{FIX} > out/forward.json; echo CODE $?", f"{STATE} forward"] if forward else []
         steps = [f"{STATE} woken", f"{REPORT} | grep -o 'in the middle' | head -n 1", *recover]
         steps += [f"{UNDO}; echo CODE $?", f"{STATE} recovered"]
     booted.append(boot(suite, job=begun(*steps, then), out=tmp_path / "last", **common))
     _all_whole(booted, cuts)
     return booted[-1]
+
+
+def told(booted: Boot) -> str:
+    """What the fix after a cut said: how it ended, what it left alone and why, and standard error."""
+    said = [path.read_text()[-1500:] for path in (booted.out / "stderr",) if path.exists()]
+    report = booted.out / "forward.json"
+    text = report.read_text() if report.exists() else ""
+    try:
+        fix = json.loads(text)["fix"]
+    except (ValueError, KeyError):
+        return f"no report: {text[-500:]!r}; {said}"
+    return json.dumps({name: fix[name] for name in ("outcome", "detail", "left_alone")}) + f"; {said}"
 
 
 def _all_whole(booted: Sequence[Boot], cuts: Sequence[str]) -> None:
@@ -156,10 +168,10 @@ def _all_whole(booted: Sequence[Boot], cuts: Sequence[str]) -> None:
         found = states(after)
         woken, recovered = found["woken"], found["recovered"]
         forward = number % 2 == 0
-        assert codes(after) == [0] * (2 if forward else 1), (cut, after.console[-1500:])
+        assert codes(after) == [0] * (2 if forward else 1), (cut, told(after), after.console[-1500:])
         if forward:
             new = found["forward"]
-            assert new["values"] != old["values"], cut
+            assert new["values"] != old["values"], (cut, told(after))
         ours = woken["files"].get(DROP_IN)
         if ours is not None:
             assert new is not None

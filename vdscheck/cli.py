@@ -404,11 +404,12 @@ def judge(
 def undo(
     list: Annotated[bool, typer.Option("--list", help="Show the journal, and change nothing.")] = False,  # noqa: A002
     root: Annotated[str | None, typer.Option("--root", help="A mounted host or image here.", metavar="DIR")] = None,
+    json: Json = False,
 ) -> int:
     """Give back what the latest fix replaced; again for the one before it."""
     from vdscheck import commands
 
-    return commands.undo(root, listing=list)
+    return commands.undo(root, _received, listing=list, as_json=json)
 
 
 @app.command(name="list")

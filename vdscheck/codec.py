@@ -2,7 +2,7 @@
 
 import codecs
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -177,10 +177,13 @@ def _typed(key: str, taken: Taken, types: Mapping[str, Any]) -> Taken:
     return Taken(taken.taken_at, taken.duration_s, taken.method, value, None)
 
 
-def schema(types: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a report, with the value of each known probe's measurement."""
-    kinds = [Report, Absent, *types.values()]
-    (root, *_), components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+def schema(types: Mapping[str, Any], documents: Sequence[type] = ()) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a report, with the value of each known probe's measurement, and of other documents.
+
+    Each of the documents has a field `schema_version`, as the report does.
+    """
+    kinds = [Report, *documents, Absent, *types.values()]
+    roots, components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     known = {}
     for probe_id, kind in sorted(types.items()):
         value = {"anyOf": [{"$ref": f"#/$defs/{kind.__name__}"}, {"type": "null"}]}
@@ -192,13 +195,14 @@ def schema(types: Mapping[str, Any]) -> dict[str, Any]:
         "patternProperties": known,
         "additionalProperties": {"$ref": "#/$defs/Taken"},
     }
-    components["Report"]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    for document in (Report, *documents):
+        components[document.__name__]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
     _closed(components)
     _flush_left(components)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"vdscheck report, schema version {SCHEMA_VERSION}",
-        **root,
+        **({"anyOf": list(roots[: 1 + len(documents)])} if documents else roots[0]),
         "$defs": components,
     }
 

@@ -399,12 +399,14 @@ def _unfinished(host: Host) -> list[str]:
     return [] if said is None else [said]
 
 
-def undo(root: str | None, *, listing: bool) -> int:
+def undo(root: str | None, received: Sequence[int], *, listing: bool, as_json: bool) -> int:
     """Give back what the latest fix replaced, or list the journal."""
     from vdscheck import undo as undoing
 
     host = _host(root)
-    return undoing.listed(host) if listing else undoing.undone(host, __version__)
+    if listing:
+        return undoing.listed(host, __version__, as_json=as_json)
+    return undoing.undone(host, __version__, received, as_json=as_json)
 
 
 def _options(settings: Settings, instrument: Instrument | None) -> measure.Options:
@@ -602,11 +604,12 @@ def draw(made: Report, settings: Settings, terminal: Terminal, instrument: Instr
     for name, place in settings.outputs:
         drawn = terminal if place is None else Terminal(verbose=terminal.verbose)
         contents.append(FORMATS[name](made, replace(drawn, instrument=instrument is not None)))
-    return Drawn(tuple(contents), _code(made), tuple(told(made.gates)))
+    return Drawn(tuple(contents), _code(made, settings), tuple(told(made.gates)))
 
 
-def _code(made: Report) -> int:
-    if made.fix is not None and made.fix.outcome in ("refused", "given-back"):
+def _code(made: Report, settings: Settings) -> int:
+    outcome = None if made.fix is None else made.fix.outcome
+    if outcome in ("refused", "given-back") or (outcome == "undecided" and settings.fixes):
         return ExitCode.FIX
     return ExitCode.OK if all(gate.holds for gate in made.gates) else ExitCode.GATE
 

@@ -1,5 +1,6 @@
 """Folders of a host in which files are written whole or not at all, with links resolved inside its root."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -22,6 +23,12 @@ class FixError(Exception):
 
 class NotAFileError(FixError):
     """What is there is no regular file of a bearable size."""
+
+
+class NoRoomError(FixError):
+    """A disk, or a quota, is full."""
+
+    NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 
 
 @frozen
@@ -109,6 +116,13 @@ class Folder:
         self.tidy()
         put(self.descriptor, name, file, NEW_NAME)
         os.fsync(self.descriptor)
+
+    def is_full(self, size_bytes: int) -> bool:
+        """Whether a new file of so many bytes has no room in here, as far as the file system says. Raises OSError."""
+        found = os.fstatvfs(self.descriptor)
+        # A file system that has no fixed number of blocks, or of files, says 0 of them.
+        no_blocks = found.f_blocks > 0 and found.f_bfree * found.f_frsize < size_bytes
+        return no_blocks or (found.f_files > 0 and found.f_ffree == 0)
 
     def remove(self, name: str) -> None:
         """Take a file away for good, if it is there. Raises OSError."""

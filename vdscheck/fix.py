@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from vdscheck import held
 from vdscheck.catalogue import Catalogue, ProbeEntry
 from vdscheck.files import FixError
 from vdscheck.journal import FOLDER as JOURNAL
@@ -26,11 +27,13 @@ from vdscheck.transaction import (
     recover,
     verified,
 )
+from vdscheck.unseen import probes_of, unseen
 
 BOOT_PROBE = "kernel.boot"
 ATTEMPTS = 3
 LOOKS = 2
 """How often something is measured before it is taken to be unknown."""
+UNDECIDED = "what could not be seen may need a change: run it again, or leave it out with --skip"
 
 
 @frozen
@@ -81,19 +84,21 @@ def recovered(bench: Bench) -> list[str]:
     if journal is None:
         return []
     try:
-        if journal.unfinished() is None:
-            return []
+        contents = journal.usable()
+        said = list(contents.passed_over)
+        if contents.unfinished is None:
+            return said
         journal.lock()
-        return _recovered(journal, bench)
+        return said + _recovered(journal, bench)
     finally:
         journal.close()
 
 
 def _recovered(journal: Journal, bench: Bench) -> list[str]:
     said = []
-    for entry, left in recover(journal, bench.desk):
-        said.append(f"journal entry {entry.id} had been ended in the middle: it was given back")
-        said.extend(f"{each.key}: {each.why}" for each in left)
+    for done in recover(journal, bench.desk):
+        said.append(f"journal entry {done.entry.id} had been ended in the middle: it was given back")
+        said.extend(f"{each.key}: {each.why}" for each in done.left)
     return said
 
 
@@ -102,12 +107,12 @@ def _recovered(journal: Journal, bench: Bench) -> list[str]:
 
 def carried_out(bench: Bench, first: Measurements, terms: Terms) -> Result:
     """Plan, confirm, apply and verify; whatever happens, nothing is left half done."""
-    found = first
+    found, blind = _seen(bench, first)
     said: list[str] = []
     for _ in range(ATTEMPTS):
         made, content = _plan(bench, found)
-        record = _record(made, bench.judge(first))
-        refusal = _before_applying(record, bench, terms)
+        record = _record(made, bench.judge(first), blind)
+        refusal = _before_applying(record, bench, terms, undecided=bool(blind or made.unforeseen))
         if refusal is not None:
             return Result(found, refusal, said)
         try:
@@ -115,12 +120,27 @@ def carried_out(bench: Bench, first: Measurements, terms: Terms) -> Result:
         except ChangedMeanwhileError as error:
             bench.say(f"{error}: nothing was written; measuring and planning again")
             said.append(f"{error}: planned again")
-            found = _again(bench, found).measurements
+            found, blind = _seen(bench, _again(bench, found).measurements)
             continue
         return replace(result, warnings=[*said, *result.warnings])
     return Result(
         found, replace(record, outcome="refused", detail=f"the settings changed {ATTEMPTS} times meanwhile"), said
     )
+
+
+def _seen(bench: Bench, found: Measurements) -> tuple[Measurements, tuple[LeftAlone, ...]]:
+    """The measurements, and what of the settings is not in them after a second look; that names each, with why."""
+    for _ in range(LOOKS - 1):
+        blind = _blind(bench, found)
+        again = [bench.catalogue.probes[name] for name in sorted(probes_of(bench.catalogue, blind))]
+        if not again or bench.stopped():
+            return found, blind
+        found = {**found, **bench.measure(bench.host, again).measurements}
+    return found, _blind(bench, found)
+
+
+def _blind(bench: Bench, found: Measurements) -> tuple[LeftAlone, ...]:
+    return unseen(bench.catalogue, bench.judge, found, live=bench.desk.kernel is not None)
 
 
 def _plan(bench: Bench, found: Measurements) -> tuple[Plan, bytes | None]:
@@ -145,7 +165,7 @@ def _boot(measurements: Mapping[str, Taken]) -> BootTruth | None:
     return next((taken.value for taken in measurements.values() if isinstance(taken.value, BootTruth)), None)
 
 
-def _record(made: Plan, judged: Judged) -> FixRecord:
+def _record(made: Plan, judged: Judged, blind: tuple[LeftAlone, ...]) -> FixRecord:
     return FixRecord(
         id=None,
         outcome="planned" if made.changes else "nothing-to-do",
@@ -153,17 +173,20 @@ def _record(made: Plan, judged: Judged) -> FixRecord:
         score_before=judged.score.value,
         score_promised=made.promised.score.value,
         changes=made.changes,
-        left_alone=made.left_alone,
+        left_alone=(*blind, *made.left_alone),
     )
 
 
-def _before_applying(record: FixRecord, bench: Bench, terms: Terms) -> FixRecord | None:
+def _before_applying(record: FixRecord, bench: Bench, terms: Terms, *, undecided: bool) -> FixRecord | None:
     """What ends it before anything is changed; None where it goes on."""
     if bench.stopped():
         return replace(record, outcome="declined", detail="interrupted: nothing was changed")
+    shown_only = terms.dry_run or (bench.host.live and os.geteuid() != 0)
+    if undecided and not (record.changes and shown_only):
+        return replace(record, outcome="undecided", detail=UNDECIDED)
     if not record.changes or terms.dry_run:
         return record
-    if bench.host.live and os.geteuid() != 0:
+    if shown_only:
         words = [word for word in terms.command[1:] if word != "--dry-run"]
         return replace(record, detail=f"only root may set them: {shlex.join(['sudo', 'vdscheck', *words])}")
     return None if terms.yes else _asked(record, bench)
@@ -186,6 +209,7 @@ def _applied(made: Plan, record: FixRecord, content: bytes | None, bench: Bench,
     if why is not None:
         return Result(found, replace(record, outcome="refused", detail=why))
     try:
+        bench.desk.drop_in()
         journal = Journal.made(bench.host)
     except FixError as error:
         return Result(found, replace(record, outcome="refused", detail=str(error)))
@@ -227,21 +251,35 @@ def _wrong(entry: Entry, bench: Bench, found: Measurements, outcome: Outcome) ->
     """Why a change does not hold; what is said of more than the values must be so twice."""
     wrong = [] if bench.stopped() else list(verified(entry, bench.desk))
     if not wrong and not bench.stopped():
-        before = bench.judge(found).findings
-        wrong, bad = _doubts(entry, bench, before, outcome)
+        wrong = _doubts(entry, bench, found, outcome)
         if wrong:
-            # Pressure and counters come and go, and a busy machine may not answer in time.
-            outcome.measurements |= bench.measure(bench.host, _of(bad, bench)).measurements
-            wrong, _ = _doubts(entry, bench, before, outcome)
+            # A busy machine may not answer in time.
+            outcome.measurements |= bench.measure(bench.host, _holding(entry, bench)).measurements
+            wrong = _doubts(entry, bench, found, outcome)
     return ["interrupted"] if bench.stopped() else wrong
 
 
-def _doubts(entry: Entry, bench: Bench, before: Iterable[Finding], outcome: Outcome) -> tuple[list[str], Sequence[str]]:
-    """What speaks against a change, and the findings among it, by name."""
+def _doubts(entry: Entry, bench: Bench, found: Measurements, outcome: Outcome) -> list[str]:
+    """What speaks against a change: the next boot, and each finding that it made worse."""
     boot = _boot(outcome.measurements)
     whys = ((each.key, lasts(each.key, each.wanted, boot)) for each in entry.settings)
-    bad = worse(before, bench.judge(outcome.measurements).findings)
-    return [*(f"{key}: {why}" for key, why in whys if why), *(f"{name} got worse" for name in bad)], bad
+    moved = held.moved(found, outcome.measurements, entry.keys)
+    before, after = (
+        [each for each in bench.judge(taken).findings if _reads(each, entry, bench)] for taken in (found, moved)
+    )
+    return [*(f"{key}: {why}" for key, why in whys if why), *(f"{name} got worse" for name in worse(before, after))]
+
+
+def _reads(finding: Finding, entry: Entry, bench: Bench) -> bool:
+    """Whether a check takes a measurement that holds a setting of a change: only that can be made worse by it."""
+    kinds = bench.catalogue.checks[finding.id].measurement_types
+    return any(held.holds(kind, entry.keys) for kind in kinds)
+
+
+def _holding(entry: Entry, bench: Bench) -> list[ProbeEntry]:
+    """The probes of the run whose measurements hold a setting of a change."""
+    run = {each.probe.id: each for each in (*bench.entries, bench.catalogue.probes[BOOT_PROBE])}
+    return [each for each in _light(run.values()) if held.holds(each.provides, entry.keys)]
 
 
 def _again(bench: Bench, found: Measurements) -> Outcome:
@@ -253,17 +291,6 @@ def _again(bench: Bench, found: Measurements) -> Outcome:
 
 def _light(entries: Iterable[ProbeEntry]) -> list[ProbeEntry]:
     return [each for each in entries if each.probe.window is None or each.probe.window.passive_s is not None]
-
-
-def _of(names: Iterable[str], bench: Bench) -> list[ProbeEntry]:
-    """The probes whose measurements these findings rest on, and that of the next boot."""
-    checks = {name.partition("[")[0] for name in names}
-    wanted = {BOOT_PROBE: bench.catalogue.probes[BOOT_PROBE]} | {
-        each.probe.id: each
-        for check in sorted(checks)
-        for each in bench.catalogue.probes_of(bench.catalogue.checks[check])
-    }
-    return _light(wanted.values())
 
 
 # What the report says of it

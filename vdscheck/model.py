@@ -10,6 +10,9 @@ SCHEMA_VERSION = 1
 
 DROP_IN = "/etc/sysctl.d/90-vdscheck.conf"
 """The one file in which this tool persists kernel settings."""
+DROP_IN_FOLDER, _, DROP_IN_NAME = DROP_IN.rpartition("/")
+SETTING_KEY = r"[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)+"
+"""The key of a kernel setting that this tool may set, such as `net.core.somaxconn`."""
 
 T = TypeVar("T")
 
@@ -528,7 +531,8 @@ class FixRecord:
 
     id: str | None
     """The journal entry; None where nothing was written."""
-    outcome: Literal["applied", "planned", "nothing-to-do", "declined", "refused", "given-back"]
+    outcome: Literal["applied", "planned", "nothing-to-do", "undecided", "declined", "refused", "given-back"]
+    """`undecided`: not all settings could be seen, so nothing was changed; `left_alone` names them."""
     detail: str
     """Why it came so, where that is not plain; else empty."""
     score_before: int | None

@@ -41,10 +41,12 @@ def profiles() -> bytes:
 
 
 def schema() -> bytes:
-    """`vdscheck schema`, and docs/report-v1.schema.json."""
+    """`vdscheck schema`, and docs/report-v1.schema.json: of the report, and of what `undo --json` prints."""
+    from vdscheck.undo_report import DOCUMENTS
+
     catalogue = load()
     kinds = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
-    return json_document((json.dumps(schema_of(kinds), indent=2) + "\n").encode())
+    return json_document((json.dumps(schema_of(kinds, DOCUMENTS), indent=2) + "\n").encode())
 
 
 def checks_page() -> bytes:

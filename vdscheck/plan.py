@@ -5,12 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from typing import TypeVar
 
-from vdscheck import drop_in
+from vdscheck import drop_in, held
 from vdscheck.judge import Judged, Proposal
 from vdscheck.measurements import (
     BootTruth,
-    Conntrack,
-    FileHandles,
     KernelOwner,
     KeyAtBoot,
     LateWriter,
@@ -20,12 +18,12 @@ from vdscheck.measurements import (
 )
 from vdscheck.model import (
     DROP_IN,
+    SETTING_KEY,
     Finding,
     FixChange,
     LeftAlone,
     Measurements,
     Reason,
-    Taken,
     Verdict,
     frozen,
 )
@@ -42,8 +40,6 @@ OWNED_ON_A_NODE = (
 pkg/proxy/conntrack; the CNI plugins' own documentation."""
 BACKLOG = "net.core.somaxconn"
 SHOWN_LIMIT = 8
-
-_KEY = r"[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)+"
 
 Judge = Callable[[Measurements], Judged]
 StatedBy = Callable[[str, str], tuple[str, ...]]
@@ -62,6 +58,8 @@ class Plan:
     """What our file will hold; None where it is not touched."""
     promised: Judged
     """What will be found, if nothing else changes."""
+    unforeseen: tuple[str, ...] = ()
+    """The keys that are left alone because the next boot with the change could not be worked out."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -120,33 +118,42 @@ def lasts(key: str, wanted: str, boot: BootTruth | None) -> str | None:
     """Why a key will not be what is wanted after the next boot; None where it will."""
     if boot is None or key not in boot.keys:
         return "what it will be after the next boot is not known"
-    at_boot = boot.keys[key]
+    decided = boot.keys[key]
     writers = _writers(key, boot)
     for writer in writers:
         if not same(writer.values.get(key), wanted):
             said = writer.values.get(key)
             to = "" if said is None else f" to {said}"
             return f"{writer.name} sets it{to} after each boot: let that say {wanted} ({writer.file})"
-    if writers or same(at_boot.value, wanted):
+    if writers or same(decided.value, wanted):
         return None
-    return _beaten(wanted, at_boot, boot)
+    return _beaten(wanted, decided, boot)
 
 
-def _beaten(wanted: str, at_boot: KeyAtBoot, boot: BootTruth) -> str:
+def at_boot(key: str, boot: BootTruth) -> tuple[str | None, str] | None:
+    """What a key will be after the next boot, and what decides; None where it is not among those looked at."""
+    found = boot.keys.get(key)
+    if found is None:
+        return None
+    writer = next((each for each in reversed(_writers(key, boot)) if key in each.values), None)
+    return (found.value, found.where) if writer is None else (writer.values[key], f"{writer.name} ({writer.file})")
+
+
+def _beaten(wanted: str, decided: KeyAtBoot, boot: BootTruth) -> str:
     """What keeps a line of ours from deciding, and where to mend that."""
-    if at_boot.needs_module is not None:
+    if decided.needs_module is not None:
         return (
-            f"at boot sysctl.d is applied before {at_boot.needs_module} is loaded, so no line there sets it: name the "
+            f"at boot sysctl.d is applied before {decided.needs_module} is loaded, so no line there sets it: name the "
             "module in a file of /etc/modules-load.d"
         )
     if boot.init == "none":
         return next(iter(boot.problems), "nothing applies the files of sysctl.d at boot")
-    excluded = [line.partition(" = ")[0] for line in at_boot.overridden if line.endswith("= (excluded)")]
-    if excluded and at_boot.origin != "file":
+    excluded = [line.partition(" = ")[0] for line in decided.overridden if line.endswith("= (excluded)")]
+    if excluded and decided.origin != "file":
         return f"{excluded[-1]} keeps it from being set: take that line out"
-    if at_boot.value is None or at_boot.origin == "default":
-        return f"a line in {DROP_IN} would not set it at boot: {at_boot.where}"
-    return f"{at_boot.where} sets it to {at_boot.value} after {DROP_IN}: let that line say {wanted}"
+    if decided.value is None or decided.origin == "default":
+        return f"a line in {DROP_IN} would not set it at boot: {decided.where}"
+    return f"{decided.where} sets it to {decided.value} after {DROP_IN}: let that line say {wanted}"
 
 
 def _writers(key: str, boot: BootTruth) -> list[LateWriter]:
@@ -165,6 +172,7 @@ class _Work:
         self._askers: dict[str, list[Proposal]] = {}
         self._tried: dict[str, list[str]] = {}
         self._left: dict[str, str] = {}
+        self._unforeseen: list[str] = []
 
     # Which values
 
@@ -179,6 +187,7 @@ class _Work:
                 why = lasts(key, self._wanted[key].fix.value, self._foreseen)
                 if why is not None:
                     self._leave(key, why)
+                    self._unforeseen += [] if self._foreseen else [key]
 
     def _take_up(self, proposals: Iterable[Proposal]) -> bool:
         new = False
@@ -219,19 +228,27 @@ class _Work:
 
     def _why_not(self, key: str) -> str | None:
         """Why a key is not ours to set, whatever its value."""
-        if not re.fullmatch(_KEY, key) or self._boot is None or key not in self._boot.keys:
+        if not re.fullmatch(SETTING_KEY, key) or self._boot is None or key not in self._boot.keys:
             return "what it will be after the next boot is not known"
         owner = self._here.of(KernelOwner)
         if owner is None and not self._here.image:
             return "whose kernel this is could not be told"
         if owner is not None and not owner.ours:
             return f"the kernel is not this machine's own ({', '.join(owner.clues[:3])}): ask who runs the host"
-        agents = self._here.of(NodeAgents)
-        if agents is not None and agents.is_node and re.fullmatch(OWNED_ON_A_NODE, key):
-            return f"kubelet or the network plugin of this Kubernetes node sets it ({', '.join(agents.evidence[:3])})"
+        if (why := self._agents_own(key)) is not None:
+            return why
         if not self._here.image and self._now(key) is None:
             return "it does not exist now, or cannot be read"
         return None
+
+    def _agents_own(self, key: str) -> str | None:
+        """Why a key may be the agents' of a Kubernetes node."""
+        agents = self._here.of(NodeAgents)
+        if not re.fullmatch(OWNED_ON_A_NODE, key) or (agents is not None and not agents.is_node):
+            return None
+        if agents is None:
+            return "whether this is a Kubernetes node, whose agents set it, could not be told"
+        return f"kubelet or the network plugin of this Kubernetes node sets it ({', '.join(agents.evidence[:3])})"
 
     def _now(self, key: str) -> str | None:
         sysctls = self._here.of(Sysctls)
@@ -249,9 +266,8 @@ class _Work:
         return drop_in.merged(self._here.content, settings) if settings else None
 
     def _supposed(self) -> Judged:
-        return self._judge(
-            supposed(self._here, {key: each.fix.value for key, each in self._wanted.items()}, self._then())
-        )
+        now = {} if self._here.image else {key: each.fix.value for key, each in self._wanted.items()}
+        return self._judge(held.supposed(self._here.measurements, now, self._then()))
 
     def _then(self) -> BootTruth | None:
         """The next boot as foreseen, for the keys that are set; for the others as it is."""
@@ -279,7 +295,8 @@ class _Work:
         settings = self._in_file()
         changes = tuple(self._change(key, settings) for key in sorted(self._wanted))
         left = [LeftAlone(key, why) for key, why in sorted(self._left.items())]
-        return Plan(changes, (*left, *self._conflicts()), self._content(), self._supposed())
+        unforeseen = tuple(sorted(self._unforeseen))
+        return Plan(changes, (*left, *self._conflicts()), self._content(), self._supposed(), unforeseen)
 
     def _change(self, key: str, settings: Mapping[str, str]) -> FixChange:
         proposal = self._wanted[key]
@@ -320,25 +337,3 @@ class _Work:
             for finding in self._before.findings
             if finding.reason is Reason.CONFLICT and finding.area == "sysctl"
         ]
-
-
-def supposed(here: Surroundings, wanted: Mapping[str, str], boot: BootTruth | None) -> Measurements:
-    """The measurements as they would be with these settings."""
-    now = {} if here.image else wanted
-    return {name: _with(taken, now, boot) for name, taken in here.measurements.items()}
-
-
-def _with(taken: Taken, now: Mapping[str, str], boot: BootTruth | None) -> Taken:
-    value = taken.value
-    if isinstance(value, Sysctls):
-        values = {key: now.get(key, said) for key, said in value.values.items()}
-        return replace(taken, value=replace(value, values=values))
-    if isinstance(value, BootTruth) and boot is not None:
-        return replace(taken, value=boot)
-    table = now.get("net.netfilter.nf_conntrack_max", "")
-    if isinstance(value, Conntrack) and table.isdecimal():
-        return replace(taken, value=replace(value, maximum=int(table)))
-    files = now.get("fs.file-max", "")
-    if isinstance(value, FileHandles) and files.isdecimal():
-        return replace(taken, value=replace(value, maximum=int(files)))
-    return taken

@@ -1,21 +1,26 @@
 """Carries out a plan, and gives back what one replaced: three-way, so that nobody else's change is trampled."""
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from vdscheck import drop_in
-from vdscheck.files import File, FixError, Folder, NotAFileError, made, opened, unmade
+from vdscheck.files import File, FixError, Folder, NoRoomError, NotAFileError, made, opened, unmade
+from vdscheck.guard import LostChildError, NoAnswerError, in_child
 from vdscheck.journal import FORMAT, DropIn, Entry, Journal, Replaced, State
-from vdscheck.model import DROP_IN, LeftAlone, UnavailableError, frozen
+from vdscheck.model import DROP_IN, DROP_IN_FOLDER, DROP_IN_NAME, LeftAlone, UnavailableError, frozen
 from vdscheck.plan import Plan, same
 from vdscheck.target import Host
 
-DROP_IN_FOLDER, _, DROP_IN_NAME = DROP_IN.rpartition("/")
 DROP_IN_MODE = 0o644
+OTHERS_WRITE = 0o022
 VALUE_LIMIT_BYTES = 1 << 16
+GIVE_BACK_LIMIT_S = 20.0
+"""How long a fix that was interrupted, or does not hold, may take to give back what it changed."""
+AGAIN = "`vdscheck undo` tries again"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -90,13 +95,13 @@ class Desk:
         return None if self.kernel is None else self.kernel.read(key)
 
     def drop_in(self) -> File | None:
-        """Our file as it is. Raises FixError."""
+        """Our file as it is. Raises FixError, also where somebody else can write it."""
         try:
             folder = opened(self.host, DROP_IN_FOLDER)
             if folder is None:
                 return None
             try:
-                return folder.file(DROP_IN_NAME)
+                return _ours_alone(folder.file(DROP_IN_NAME))
             finally:
                 folder.close()
         except NotAFileError as error:
@@ -105,6 +110,15 @@ class Desk:
         except OSError as error:
             message = f"{DROP_IN}: {error.strerror}"
             raise FixError(message) from error
+
+
+def _ours_alone(file: File | None) -> File | None:
+    """A file that nobody else can write: whoever can sets the settings of this kernel. Raises FixError."""
+    if file is None or (file.uid in (0, os.geteuid()) and not file.mode & OTHERS_WRITE):
+        return file
+    why = "can be written by others" if file.uid in (0, os.geteuid()) else f"belongs to user {file.uid}"
+    message = f"{DROP_IN} {why}: look at it, then chown root: and chmod 644 it, or move it away"
+    raise FixError(message)
 
 
 # Applying
@@ -118,6 +132,7 @@ def apply(plan: Plan, desk: Desk, journal: Journal, content: bytes | None, stopp
     """
     before = desk.drop_in()
     _still_so(plan, desk, before, content)
+    _room(desk, plan.content)
     entry = journal.begin(
         lambda name, number: _entry(plan, desk, before, name, number), time.strftime("%Y%m%d", time.gmtime())
     )
@@ -150,14 +165,29 @@ def _carry_out(entry: Entry, desk: Desk, stopped: Callable[[], bool]) -> None:
 
 
 def _reverted(why: str, entry: Entry, desk: Desk, journal: Journal) -> FixError:
-    """Give back all that was changed; the error to raise."""
+    """Give back all that was changed, within a time of its own; the error to raise."""
     try:
-        left = give_back(entry, desk, journal, "given-back")
-    except FixError as error:
-        return GivenBackError(
-            f"{why}; and not all could be given back: {error}; `vdscheck undo` tries again", entry, ()
+        done = in_child(
+            lambda: give_back(entry, desk, journal, "given-back"),
+            GIVE_BACK_LIMIT_S,
+            keeps=(*journal.descriptors, *desk.host.descriptors),
+            stopped=lambda: False,
         )
-    return GivenBackError(why, entry, left)
+    except FixError as error:
+        return GivenBackError(f"{why}; and not all could be given back: {error}; {AGAIN}", entry, ())
+    except (NoAnswerError, LostChildError) as error:
+        said = "; ".join([f"what was changed could not be given back: {error.strerror}", *_not_back(entry, desk)])
+        return GivenBackError(f"{why}; {said}; {AGAIN}", entry, ())
+    return GivenBackError(why if done.untold is None else f"{why}; {done.untold}", entry, done.left)
+
+
+def _not_back(entry: Entry, desk: Desk) -> Iterator[str]:
+    """What is not as it was before, or may not be."""
+    for each in entry.settings:
+        if each.now and not same(desk.now(each.key), each.before):
+            yield f"{each.key} is not {each.before}"
+    if entry.file_after is not None:
+        yield f"{DROP_IN} may be as the fix wrote it"
 
 
 def _still_so(plan: Plan, desk: Desk, before: File | None, content: bytes | None) -> None:
@@ -213,6 +243,26 @@ def _entry(plan: Plan, desk: Desk, before: File | None, name: str, number: int) 
     )
 
 
+def _room(desk: Desk, content: bytes | None) -> None:
+    """See that our file can be written: a full disk ends a fix before anything is changed. Raises NoRoomError."""
+    if content is None:
+        return
+    try:
+        folder = opened(desk.host, DROP_IN_FOLDER) or opened(desk.host, DROP_IN_FOLDER.rpartition("/")[0])
+        if folder is None:
+            return
+        try:
+            full = folder.is_full(len(content))
+        finally:
+            folder.close()
+    except OSError as error:
+        message = f"{DROP_IN_FOLDER}: {error.strerror}"
+        raise FixError(message) from error
+    if full:
+        message = f"{DROP_IN} cannot be written: {os.strerror(errno.ENOSPC)}"
+        raise NoRoomError(message)
+
+
 def _look(stopped: Callable[[], bool]) -> None:
     if stopped():
         message = "interrupted"
@@ -253,22 +303,40 @@ def _write(desk: Desk, file: File) -> None:
 # Giving back
 
 
-def give_back(entry: Entry, desk: Desk, journal: Journal, state: State) -> tuple[LeftAlone, ...]:
+@frozen
+class GivenBack:
+    """What came of giving back an entry."""
+
+    entry: Entry
+    left: tuple[LeftAlone, ...]
+    """What somebody changed since: it stays."""
+    untold: str | None
+    """Why the journal still says that it is to be given back; None where it does not."""
+
+
+def give_back(entry: Entry, desk: Desk, journal: Journal, state: State) -> GivenBack:
     """Give back all that an entry replaced, and write that it is so; what somebody changed since is left, and named.
 
-    Doing it again does no harm. Raises FixError when something cannot be given back: then the entry
-    stays as it was, and the next run tries again.
+    Doing it again does no harm: so a full disk, which has no room for what the journal should say, stops
+    nothing. Raises FixError when something cannot be given back: then the entry stays as it was, and the
+    next run tries again.
     """
-    try:
-        left, failed = _file_back(entry, desk), None
-    except FixError as error:
-        left, failed = [], error
-    # The values are given back also where the file cannot be.
-    left += _values_back(entry, desk)
+    left: list[LeftAlone] = []
+    failed: FixError | None = None
+    # The values first, since no disk is asked for them; and each part also where another cannot be given back.
+    for part in (_values_back, _file_back):
+        try:
+            left += part(entry, desk)
+        except FixError as error:
+            failed = failed or error
     if failed is not None:
         raise failed
-    journal.advance(entry, state)
-    return tuple(left)
+    try:
+        entry = journal.advance(entry, state)
+    except NoRoomError as error:
+        why = f"{error}: all the same it is done; run vdscheck undo once more when there is room, so that it is noted"
+        return GivenBack(entry, tuple(left), why)
+    return GivenBack(entry, tuple(left), None)
 
 
 def _file_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
@@ -307,16 +375,25 @@ def _put_back(folder: Folder, now: File | None, before: DropIn | None, content: 
         folder.write(DROP_IN_NAME, replace(kept, content=content))
 
 
+def in_its_boot(entry: Entry, desk: Desk) -> bool:
+    """Whether this is still the boot in which an entry was made: after another one only its file is of its doing."""
+    return entry.boot_id is not None and entry.boot_id == desk.boot_id
+
+
+def value_before(setting: Replaced, *, in_its_boot: bool) -> str | None:
+    """What a setting would be now without the fix: as it was, or as this boot would have set it."""
+    return setting.before if in_its_boot or setting.at_boot is None else setting.at_boot
+
+
 def _values_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
     if desk.kernel is None:
         return []
-    same_boot = entry.boot_id is not None and entry.boot_id == desk.boot_id
+    same_boot = in_its_boot(entry, desk)
     left = []
     failed: FixError | None = None
     for each in entry.settings:
-        # After another boot only what our file set is of our doing.
         ours = each.now if same_boot else each.in_file
-        before = each.before if same_boot else (each.before if each.at_boot is None else each.at_boot)
+        before = value_before(each, in_its_boot=same_boot)
         found = desk.kernel.read(each.key)
         if not ours or found is None or same(found, before):
             continue
@@ -346,23 +423,26 @@ def _set_back(kernel: Kernel, key: str, before: str) -> None:
         raise FixError(message)
 
 
-def undo(journal: Journal, desk: Desk) -> tuple[Entry, tuple[LeftAlone, ...]] | None:
+def undo(journal: Journal, desk: Desk) -> GivenBack | None:
     """Give back what the latest entry replaced that is not given back yet; None where there is none."""
     entry = journal.latest()
     if entry is None:
         return None
     state: State = "given-back" if entry.state == "begun" else "undone"
     if entry.state == "held":
-        entry = journal.advance(entry, "undoing")
-    return entry, give_back(entry, desk, journal, state)
+        with suppress(NoRoomError):
+            entry = journal.advance(entry, "undoing")
+    return give_back(entry, desk, journal, state)
 
 
-def recover(journal: Journal, desk: Desk) -> list[tuple[Entry, tuple[LeftAlone, ...]]]:
+def recover(journal: Journal, desk: Desk) -> list[GivenBack]:
     """Give back what fixes and undos that were ended in the middle have left behind."""
     found = []
     while (entry := journal.unfinished()) is not None:
         state: State = "given-back" if entry.state == "begun" else "undone"
-        found.append((entry, give_back(entry, desk, journal, state)))
+        found.append(give_back(entry, desk, journal, state))
+        if found[-1].untold is not None:
+            raise NoRoomError(found[-1].untold)
     return found
 
 

@@ -1,10 +1,12 @@
 """Whether the host is a Kubernetes node, where kubelet and the network plugin own some kernel settings."""
 
+import re
 import time
 
 from vdscheck.measurements import NodeAgents
 from vdscheck.plugin import Host, UnavailableError, probe
 from vdscheck.probes.processes import name, processes
+from vdscheck.target import NotFoundError
 
 # kubelet: --config of kubeadm (kubernetes/kubernetes, cmd/kubeadm, constants.KubeletConfigurationFileName);
 # k3s and rke2: --data-dir, their agent's folder; k0s: k0sworker; the network plugins: their own manifests.
@@ -45,10 +47,31 @@ def _running(host: Host) -> list[str]:
     for pid in processes(host):
         if time.monotonic() > ends_at:
             break
-        try:
-            said = name(host, pid)
-        except UnavailableError:
-            continue
-        if said in PROCESSES:
+        said = name(host, pid)
+        if said in PROCESSES and _is_roots(host, pid) and _is_of_that_program(host, pid):
             found[f"the process {said}"] = None
     return list(found)
+
+
+def _is_roots(host: Host, pid: str) -> bool:
+    """Whether root started a process: anybody can call one of his own kubelet, also one that a setuid program runs."""
+    try:
+        status = host.read(f"/proc/{pid}/status")
+    except NotFoundError:
+        return not host.live  # a captured tree has what was read when it was captured
+    except UnavailableError:
+        return False
+    ids = re.search(r"^Uid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)$", status, re.MULTILINE | re.ASCII)
+    return ids is not None and set(ids.groups()) == {"0"}
+
+
+def _is_of_that_program(host: Host, pid: str) -> bool:
+    """Whether the file that runs is called as an agent's: a link named kubelet gives sudo that name, and runs as root.
+
+    Of a process of root's only root may see the file; for others the name is enough.
+    """
+    try:
+        file = host.link(f"/proc/{pid}/exe")
+    except UnavailableError:
+        return True
+    return file.removesuffix(" (deleted)").rpartition("/")[2] in PROCESSES

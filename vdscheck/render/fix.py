@@ -45,13 +45,14 @@ def _head(canvas: Canvas, record: FixRecord) -> None:
         "planned": f"{changes}; nothing is changed yet",
         "declined": f"{changes}; nothing was changed",
         "refused": "nothing was changed",
+        "undecided": "undecided: not all settings could be seen, and nothing was changed",
         "nothing-to-do": "nothing to do" + (f", {parts[1]}" if record.left_alone else ""),
         "given-back": "it did not hold: what was changed has been given back",
         "applied": changes,
     }[record.outcome]
     if record.outcome == "given-back" and any(each.outcome == "left" for each in record.changes):
         said = "it did not hold, and not all of it is as it was"
-    bad = record.outcome in ("refused", "given-back")
+    bad = record.outcome in ("refused", "given-back", "undecided")
     canvas.prose([("FIX", "bold red" if bad else "bold"), (f"  {said}", "")], indent=0)
     if record.detail:
         canvas.prose([(harmless(record.detail, 1000), "")], indent=INDENT)

@@ -36,7 +36,8 @@ def script(report: Report) -> bytes:
         for each in record.left_alone:
             lines += _comments(f"left alone: {each.key}: {each.why}")
         changes = [each for each in record.changes if _is_plain(each)]
-        lines += _commands(changes) if changes else _comments("Nothing to do.")
+        nothing = "Undecided: not all settings could be seen." if record.outcome == "undecided" else "Nothing to do."
+        lines += _commands(changes) if changes else _comments(nothing)
     lines += _by_hand(report.findings)
     return ("\n".join(lines) + "\n").encode("utf-8")
 

@@ -1,0 +1,225 @@
+"""What could not be seen is not what needs no change: a fix says so, changes nothing, and ends with 3."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests import boot_hosts
+from tests.fix_hosts import TODAY, VERSION, Machine, catalogue, in_memory, taken
+from tests.fix_namespace import in_namespace
+from tests.program import plugin, vdscheck
+from tests.reports import middling
+from vdscheck import pages, ruleset
+from vdscheck.catalogue import ProbeEntry
+from vdscheck.fix import Terms, carried_out
+from vdscheck.judge import judge
+from vdscheck.measure import Outcome
+from vdscheck.model import FixRecord, LeftAlone, Reason, Taken, not_applicable, unmeasured
+from vdscheck.render.fix import fix_text
+from vdscheck.render.shell import script
+from vdscheck.supposed import Supposed
+from vdscheck.target import Host
+
+REUSE = "net.ipv4.tcp_tw_reuse"
+SCHEMA = json.loads(pages.schema())
+NEEDED = ("kernel.boot", "kernel.node-agents", "kernel.owner", "kernel.sysctls")
+"""Whose absence leaves every key undecided."""
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with in_memory() as folder:
+        yield Machine(folder / "root", "web")
+
+
+def absent(reason: Reason) -> Taken:
+    return Taken("2026-11-25T00:00:00Z", 5.0, "made up", None, unmeasured(reason, f"it was {reason.value}"))
+
+
+def without(
+    machine: Machine, name: str, what: Taken, looks: Iterable[int] = range(100)
+) -> Callable[[Host, Iterable[ProbeEntry]], Outcome]:
+    """Measures as the machine does, but for one measurement in some of its looks."""
+    chosen, seen = set(looks), [0]
+
+    def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
+        outcome = machine.measure(host, entries)
+        if not isinstance(host, Supposed):
+            if seen[0] in chosen:
+                outcome.measurements[name] = what
+            seen[0] += 1
+        return outcome
+
+    return measure
+
+
+def fixed(machine: Machine, measure: Callable[[Host, Iterable[ProbeEntry]], Outcome], **more: Any) -> FixRecord:
+    """A fix whose first measurement is that one's as well."""
+    first = measure(machine.host, ())
+    bench = machine.bench(measure=measure)
+    terms = Terms(more.pop("yes", True), more.pop("dry_run", False), ("vdscheck", "--fix"))
+    return carried_out(bench, first.measurements, terms).record
+
+
+@pytest.mark.parametrize("reason", [Reason.TIMEOUT, Reason.PERMISSION, Reason.ERROR, Reason.UNSUPPORTED])
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_measurement_that_every_key_needs_leaves_the_fix_undecided(
+    machine: Machine, name: str, reason: Reason
+) -> None:
+    before = machine.values, machine.files
+    record = fixed(machine, without(machine, name, absent(reason)))
+    assert record.outcome == "undecided"
+    assert {each.key: each.why for each in record.left_alone}[name].endswith(
+        f"could not be seen: it was {reason.value}"
+    )
+    assert (machine.values, machine.files) == before
+    assert not (machine.root / "var").exists()
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_what_is_seen_at_the_second_look_is_fixed(machine: Machine, name: str) -> None:
+    record = fixed(machine, without(machine, name, absent(Reason.TIMEOUT), looks=[0]))
+    assert record.outcome == "applied", record
+
+
+def key_gone(machine: Machine, key: str, what: Any) -> Callable[[Host, Iterable[ProbeEntry]], Outcome]:
+    def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
+        outcome = machine.measure(host, entries)
+        if "kernel.sysctls" in outcome.measurements:
+            found = outcome.measurements["kernel.sysctls"].value
+            values = {name: value for name, value in found.values.items() if name != key}
+            outcome.measurements["kernel.sysctls"] = taken(replace(found, values=values, missing={key: what}))
+        return outcome
+
+    return measure
+
+
+@pytest.mark.parametrize("reason", [Reason.TIMEOUT, Reason.PERMISSION, Reason.ERROR])
+@pytest.mark.parametrize("key", [REUSE, "net.core.somaxconn", "vm.swappiness"])
+def test_one_key_that_cannot_be_read_is_named_and_nothing_is_changed(
+    machine: Machine, key: str, reason: Reason
+) -> None:
+    before = machine.values, machine.files
+    record = fixed(machine, key_gone(machine, key, unmeasured(reason, "no")))
+    assert record.outcome == "undecided"
+    assert LeftAlone(key, "it could not be seen: no") in record.left_alone
+    assert (machine.values, machine.files) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        (REUSE, not_applicable("not here")),
+        (REUSE, unmeasured(Reason.UNSUPPORTED, "this kernel was built without it")),
+        ("kernel.panic", unmeasured(Reason.ERROR, "a key that no selected check judges")),
+    ],
+)
+def test_a_key_that_is_not_there_or_that_nobody_judges_decides_nothing(machine: Machine, key: str, what: Any) -> None:
+    assert fixed(machine, key_gone(machine, key, what)).outcome == "applied"
+
+
+def test_a_plan_that_is_only_shown_names_what_could_not_be_seen(machine: Machine) -> None:
+    record = fixed(machine, key_gone(machine, REUSE, unmeasured(Reason.PERMISSION, "no")), dry_run=True)
+    assert record.outcome == "planned"
+    assert record.left_alone[0] == LeftAlone(REUSE, "it could not be seen: no")
+    assert {each.key for each in record.changes}.isdisjoint({REUSE})
+
+
+def test_where_nothing_is_selected_that_judges_a_setting_there_is_nothing_to_see(machine: Machine) -> None:
+    bench = machine.bench(measure=without(machine, "kernel.sysctls", absent(Reason.TIMEOUT)))
+    rules = ruleset.build(catalogue(), ["redis"], {"only": ["sysctl.thp"]}, VERSION)
+    bench.judge = lambda measurements: judge(catalogue(), rules, measurements, TODAY)
+    first = bench.measure(machine.host, ()).measurements
+    assert carried_out(bench, first, Terms(yes=True, dry_run=False, command=())).record.outcome == "nothing-to-do"
+
+
+def test_a_fix_that_is_undecided_looks_so_in_text_and_script() -> None:
+    record = FixRecord(
+        id=None,
+        outcome="undecided",
+        detail="what could not be seen may need a change",
+        score_before=70,
+        score_promised=70,
+        changes=(),
+        left_alone=(LeftAlone("kernel.boot", "took longer than 10 s"),),
+    )
+    text = fix_text(record, width=80, colour=False, utf8=True).decode()
+    assert "FIX  undecided: not all settings could be seen, and nothing was changed" in text
+    assert "left alone: kernel.boot: took longer than 10 s" in text
+    assert "nothing to do" not in text
+    assert b"Nothing to do" not in script(replace(middling(), fix=record))
+    assert b"Undecided" in script(replace(middling(), fix=record))
+
+
+# The program itself
+
+
+def outcome(text: str) -> dict[str, Any]:
+    report = json.loads(text)
+    jsonschema.Draft202012Validator(SCHEMA).validate(report)
+    return dict(report["fix"])
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("hide", "named"),
+    [
+        ("mount -t tmpfs none /proc", "kernel.owner"),
+        ("mount -t tmpfs none /proc/sys", "/proc/sys"),
+        (
+            "mount --bind /dev/null /proc/sys/net/core/somaxconn",
+            "net.core.somaxconn",
+        ),
+    ],
+    ids=["proc", "proc-sys", "one-key"],
+)
+def test_a_fix_that_cannot_look_is_undecided_and_ends_with_3(hide: str, named: str) -> None:
+    done = in_namespace(
+        f"""
+        {hide}
+        fix --yes --json > report.json; code
+        ls -A /etc/sysctl.d /var/lib/vdscheck | tr '\\n' ' '; echo
+        fix --dry-run --json > plan.json; code
+        fix --yes; code
+        cat report.json plan.json
+        """
+    )
+    code, left, planned, *shown, report, plan = done.stdout.splitlines()
+    assert (code, left, planned, shown[-1]) == (
+        "code 3",
+        "/etc/sysctl.d:  /var/lib/vdscheck: ",
+        "code 0",
+        "code 3",
+    ), done
+    assert any("undecided" in line for line in shown)
+    assert not any("nothing to do" in line for line in shown)
+    for text in (report, plan):
+        found = outcome(text)
+        assert named in {each["key"] for each in found["left_alone"]}, found
+    assert outcome(report)["outcome"] == "undecided"
+    assert done.stderr == ""
+
+
+def test_an_image_whose_next_boot_is_not_seen_is_undecided(tmp_path: Path) -> None:
+    root = tmp_path / "image"
+    boot_hosts.host(root)
+    slow = plugin(
+        tmp_path,
+        "from dataclasses import replace\n"
+        "from vdscheck.probes import boot\n"
+        "import time\n"
+        "object.__setattr__(boot.boot_truth, 'deadline_s', 0.0)\n",
+    )
+    done = vdscheck("--fix", "--yes", "--json", "--passive", "--root", str(root), "--only", "sysctl.*", plugins=slow)
+    found = outcome(done.stdout)
+    assert (done.returncode, found["outcome"]) == (3, "undecided"), found
+    assert "kernel.boot" in {each["key"] for each in found["left_alone"]}
+    assert not (root / "etc/sysctl.d/90-vdscheck.conf").exists()

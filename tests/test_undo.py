@@ -1,0 +1,274 @@
+"""What `undo` does, says and claims: only what it saw, one document each, and also with a full disk."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests import boot_hosts
+from tests.fix_namespace import in_namespace
+from tests.program import vdscheck
+from vdscheck import pages
+
+SCHEMA = json.loads(pages.schema())
+OLD = "net.core.somaxconn = 128"
+NEW = "net.core.somaxconn = 4096"
+REUSE = "net.ipv4.tcp_tw_reuse"
+LATE = "w /proc/sys/net/ipv4/tcp_tw_reuse - - - - 1"
+OTHER_BOOT = (
+    'sed -i "s/\\"boot_id\\": \\".*\\"/\\"boot_id\\": \\"00000000-0000-4000-8000-000000000000\\"/" '
+    "/var/lib/vdscheck/journal/*.json"
+)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
+
+
+def valid(text: str) -> dict[str, Any]:
+    found = dict(json.loads(text))
+    jsonschema.Draft202012Validator(SCHEMA).validate(found)
+    assert text.count("\n") <= 1, "one document in one line"
+    return found
+
+
+def parts(script: str) -> list[str]:
+    """What a script wrote between its lines of dashes."""
+    done = in_namespace(script)
+    return [part.strip("\n") for part in done.stdout.split("----\n")]
+
+
+def changes(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {each["key"]: each for each in document["undo"]["changes"]}
+
+
+# What is claimed
+
+
+@needs_root
+def test_an_undo_says_of_each_key_what_it_found_gave_back_and_what_the_next_boot_brings() -> None:
+    found = parts(
+        """
+        fix --yes -q > /dev/null
+        vdscheck undo --json; code >&2; echo ----
+        keys; echo ----
+        vdscheck undo --json; echo ----
+        vdscheck undo --list --json
+        """
+    )
+    document = valid(found[0])
+    undo = document["undo"]
+    assert (document["schema_version"], document["tool"]["name"], undo["outcome"]) == (1, "vdscheck", "given-back")
+    each = changes(document)[REUSE]
+    assert {name: each[name] for name in ("kind", "file", "before", "found", "given_back", "after_boot")} == {
+        "kind": "sysctl",
+        "file": "/etc/sysctl.d/90-vdscheck.conf",
+        "before": "2",
+        "found": "1",
+        "given_back": True,
+        "after_boot": "2",
+    }
+    somaxconn = changes(document)["net.core.somaxconn"]
+    assert (somaxconn["file"], somaxconn["before"], somaxconn["after_boot"]) == (None, "128", "4096")
+    assert "4096 after the next boot" in somaxconn["why"]
+    assert found[1].splitlines()[0] == OLD
+    nothing = valid(found[2])["undo"]
+    assert (nothing["outcome"], nothing["entry"], nothing["changes"]) == ("nothing-to-do", None, [])
+    listed = valid(found[3])["journal"]
+    assert [(each["entry"], each["state"]) for each in listed["entries"]] == [(undo["entry"], "undone")]
+    assert {each["key"]: each["wanted"] for each in listed["entries"][0]["changes"]}[REUSE] == "1"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("move", "where"),
+    [
+        ("mv /etc/sysctl.d/90-vdscheck.conf /etc/sysctl.d/99-mine.conf", "/etc/sysctl.d/99-mine.conf:"),
+        ("cp /etc/sysctl.d/90-vdscheck.conf /etc/sysctl.d/10-mine.conf", "/etc/sysctl.d/10-mine.conf:"),
+        (
+            f"mount -t tmpfs none /usr/lib/tmpfiles.d; echo '{LATE}' > /usr/lib/tmpfiles.d/x.conf",
+            "/usr/lib/tmpfiles.d/x.conf",
+        ),
+    ],
+    ids=["moved", "copied", "late"],
+)
+def test_what_sets_a_key_again_at_boot_is_named(move: str, where: str) -> None:
+    found = parts(f"fix --yes -q > /dev/null; {move}; vdscheck undo --json > said; code; cat said; vdscheck undo")
+    code, said, *_ = found[0].splitlines()
+    document = valid(said)
+    each = changes(document)[REUSE]
+    assert (code, document["undo"]["outcome"], each["given_back"], each["after_boot"]) == ("code 3", "left", False, "1")
+    assert where in each["why"]
+    assert "again at each boot" in each["why"]
+
+
+@needs_root
+def test_after_a_reboot_the_value_is_as_the_boot_left_it() -> None:
+    found = parts(f"fix --yes -q > /dev/null; {OTHER_BOOT}\nvdscheck undo --json; echo ----\nkeys")
+    said = changes(valid(found[0]))
+    assert said["net.core.somaxconn"]["why"] == "4096, as the boot left it"
+    assert "as the boot would have left it without the fix" in said[REUSE]["why"]
+    assert found[1].splitlines() == [NEW, *found[1].splitlines()[1:3], f"{REUSE} = 2"]
+
+
+@needs_root
+def test_an_entry_that_names_no_file_does_not_make_its_line_go_away() -> None:
+    edit = (
+        "import glob, json; path, = glob.glob('/var/lib/vdscheck/journal/*.json'); entry = json.load(open(path)); "
+        "entry['file_after'] = None; json.dump(entry, open(path, 'w'))"
+    )
+    found = parts(f'fix --yes -q > /dev/null; "$PYTHON" -c {shlex.quote(edit)}; vdscheck undo --json; code')
+    said, code = found[0].splitlines()
+    document = valid(said)
+    assert (document["undo"]["outcome"], code) == ("left", "code 3")
+    assert "/etc/sysctl.d/90-vdscheck.conf:" in changes(document)[REUSE]["why"]
+
+
+@needs_root
+def test_what_cannot_be_seen_of_the_next_boot_is_not_claimed(tmp_path: Path) -> None:
+    from tests.program import plugin
+
+    blind = plugin(tmp_path, "from vdscheck.probes import boot\nobject.__setattr__(boot.boot_truth, 'deadline_s', 0.0)")
+    found = parts(
+        f"cp -r {shlex.quote(str(blind))} plugins; chmod 755 . plugins; fix --yes -q > /dev/null\n"
+        "PYTHONPATH=$PWD/plugins vdscheck undo --json; code"
+    )
+    said, code = found[0].splitlines()
+    each = changes(valid(said))[REUSE]
+    assert (each["given_back"], each["after_boot"], code) == (True, None, "code 0")
+    assert "what the next boot brings is not known" in each["why"]
+
+
+# When it cannot
+
+
+@needs_root
+def test_an_undo_that_is_refused_is_one_document_as_well() -> None:
+    found = parts(
+        """
+        fix --yes -q > /dev/null
+        user() { setpriv --reuid 12345 --regid 12345 --clear-groups "$@"; }
+        user "$PYTHON" -m vdscheck undo --json; code; echo ----
+        user "$PYTHON" -m vdscheck undo --list --json; code; echo ----
+        flock -x -n --no-fork /var/lib/vdscheck/lock sh -c 'echo > held; exec sleep 600' & holder=$!
+        while [ ! -e held ]; do sleep 0.05; done
+        vdscheck undo --json; code; kill $holder; wait 2>/dev/null; echo ----
+        chmod 777 /var/lib/vdscheck/journal
+        vdscheck undo --json; code; vdscheck undo --list --json; code; echo ----
+        keys
+        """
+    )
+    for number, why in ((0, "only root may give it back"), (2, "another vdscheck is changing this host (process ")):
+        said, code = found[number].splitlines()
+        undo = valid(said)["undo"]
+        assert (code, undo["outcome"], undo["changes"]) == ("code 3", "refused", [])
+        assert undo["detail"].startswith(why)
+    listed, code = found[1].splitlines()
+    assert (len(valid(listed)["journal"]["entries"]), code) == (1, "code 0")
+    undo, code, listed, list_code = found[3].splitlines()
+    assert (code, list_code, valid(undo)["undo"]["outcome"]) == ("code 3", "code 3", "refused")
+    assert "can be written by others" in valid(listed)["journal"]["detail"]
+    assert found[4].splitlines()[0] == NEW
+
+
+def test_an_undo_of_nothing_is_one_document(tmp_path: Path) -> None:
+    boot_hosts.host(tmp_path)
+    for words in ((), ("--list",)):
+        done = vdscheck("undo", "--root", str(tmp_path), "--json", *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        document = valid(done.stdout)
+        assert document.get("undo", {}).get("outcome", "nothing-to-do") == "nothing-to-do"
+        assert document.get("journal", {}).get("entries", []) == []
+
+
+@needs_root
+@pytest.mark.parametrize("state", ["held", "begun"])
+def test_a_full_disk_stops_no_undo(state: str) -> None:
+    found = parts(
+        f"""
+        mount -t tmpfs -o size=64k,mode=755 none /var/lib/vdscheck
+        fix --yes -q > /dev/null
+        sed -i 's/"state": "held"/"state": "{state}"/' /var/lib/vdscheck/journal/*.json
+        rm -f /var/lib/vdscheck/lock
+        cat /dev/zero > /var/lib/vdscheck/full 2>/dev/null
+        vdscheck undo --json 2>said; code; cat said; echo ----
+        keys; ls /etc/sysctl.d; grep -o '"state": ".*"' /var/lib/vdscheck/journal/*.json; echo ----
+        vdscheck undo > /dev/null 2>&1; code; keys; echo ----
+        rm /var/lib/vdscheck/full; vdscheck undo --json; code; vdscheck undo --list; echo ----
+        fix --yes --json > report.json; code; vdscheck undo > /dev/null; code; keys
+        grep -o '"outcome":"[a-z-]*","detail":"[^"]*"' report.json
+        """
+    )
+    document, code, told = found[0].splitlines()
+    report = valid(document)
+    assert (report["undo"]["outcome"], code) == ("given-back", "code 0")
+    assert "No space left on device" in report["warnings"][0]
+    assert "once more" in told
+    assert found[1].splitlines()[0] == OLD
+    assert found[1].splitlines()[4:] == [f'"state": "{state}"'], found[1]
+    assert found[2].splitlines()[:2] == ["code 0", OLD]
+    again, code, listed = found[3].splitlines()
+    assert (valid(again)["undo"]["outcome"], valid(again)["warnings"], code) == ("given-back", [], "code 0")
+    assert listed.split()[1] == ("undone" if state == "held" else "given-back")
+    assert found[4].splitlines()[:3] == ["code 0", "code 0", OLD], found[4]
+
+
+@needs_root
+@pytest.mark.parametrize("where", ["/var/lib/vdscheck", "/etc/sysctl.d"])
+@pytest.mark.parametrize("how", ["size=8k", "nr_inodes=3"])
+def test_a_fix_on_a_full_disk_is_refused_before_anything_is_written(where: str, how: str) -> None:
+    found = parts(
+        f"""
+        mount -t tmpfs -o mode=755,{how} none {where}
+        cat /dev/zero > {where}/full 2>/dev/null; touch {where}/1 {where}/2 2>/dev/null
+        ls -AR /etc/sysctl.d /var/lib/vdscheck > before
+        strace -f -qq -o writes -P /proc/sys/net/core/somaxconn -e trace=openat \\
+          "$PYTHON" -m vdscheck --fix --yes --json --passive --only 'sysctl.*'; code; echo ----
+        grep -c O_WRONLY writes; keys; ls -AR /etc/sysctl.d | diff - before | grep '^<'
+        find /var/lib/vdscheck -name '*.json' -o -name '.vdscheck-new'
+        """
+    )
+    report, code = found[0].splitlines()
+    assert (json.loads(report)["fix"]["outcome"], code) == ("refused", "code 3")
+    assert "No space left on device" in json.loads(report)["fix"]["detail"]
+    assert found[1].splitlines()[:2] == ["0", OLD]
+    assert len(found[1].splitlines()) == 5, found[1]
+
+
+# A drop-in of somebody else
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        ("chown 12345:12345 $file", "belongs to user 12345"),
+        ("chmod 666 $file", "can be written by others"),
+        ("chmod 664 $file", "can be written by others"),
+        ("chown 12345 $file; chmod 600 $file", "belongs to user 12345"),
+    ],
+)
+def test_a_drop_in_that_somebody_else_can_write_is_refused(make: str, why: str) -> None:
+    found = parts(
+        f"""
+        file=/etc/sysctl.d/90-vdscheck.conf; echo 'kernel.panic = 10' > $file; {make}
+        fix --yes --json; code; echo ----
+        keys; cat $file; find /var/lib/vdscheck -type f; echo ----
+        chown root: $file; chmod 644 $file; fix --yes -q > /dev/null; code; {make}
+        vdscheck undo 2>&1; code; keys; echo ----
+        chown root: $file; chmod 644 $file; vdscheck undo > /dev/null; code; keys; cat $file
+        """
+    )
+    report, code = found[0].splitlines()
+    fix = json.loads(report)["fix"]
+    assert (fix["outcome"], code) == ("refused", "code 3")
+    assert why in fix["detail"]
+    assert [*found[1].splitlines()[:1], *found[1].splitlines()[4:]] == [OLD, "kernel.panic = 10"]
+    undone = found[2].splitlines()
+    assert undone[0] == "code 0"
+    assert any(why in line for line in undone)
+    assert "code 3" in undone
+    assert found[3].splitlines()[:2] == ["code 0", OLD]
+    assert found[3].splitlines()[-1] == "kernel.panic = 10"
