@@ -7,6 +7,7 @@ from typing import Any
 from vdscheck.measurements import CallTime, RedisServing
 from vdscheck.plugin import Absent, Reason, unmeasured
 from vdscheck.probes.redis_info import (
+    LARGEST,
     LOUDEST,
     Histograms,
     Info,
@@ -56,7 +57,7 @@ class Account:
         return RedisServing(
             window_s=round(window_s, 3),
             commands=commands[:LOUDEST],
-            others_us=sum(each.total_us for each in commands),
+            others_us=min(LARGEST, sum(each.total_us for each in commands)),
             calls=None if new is None else _added(new),
             slowest=max(new, key=lambda name: max(new[name])) if new else None,
             forks=forks,
@@ -79,7 +80,11 @@ class Account:
 
     def _info(self, *sections: str) -> Info | None:
         answer = self._ask("INFO", *sections, name="INFO")
-        return None if answer is None else info(answer)
+        if not isinstance(answer, bytes):
+            why = f"{self._wire.server.name} answers INFO with nothing that INFO has"
+            self._missing.setdefault("INFO", unmeasured(Reason.ERROR, why))
+            return None
+        return info(answer)
 
     def _command_times(self) -> Mapping[str, tuple[int, int]] | None:
         found = self._info("commandstats")
@@ -122,5 +127,5 @@ def _added(found: Histograms) -> tuple[CallTime, ...]:
     totals: dict[int, int] = {}
     for buckets in found.values():
         for bound, calls in buckets.items():
-            totals[bound] = totals.get(bound, 0) + calls
+            totals[bound] = min(LARGEST, totals.get(bound, 0) + calls)
     return tuple(CallTime(at_most_us=bound, calls=calls) for bound, calls in sorted(totals.items()))

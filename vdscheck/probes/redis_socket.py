@@ -1,5 +1,6 @@
 """Sockets to Redis servers: found, connected, encrypted, and bounded in time and bytes."""
 
+import select
 import socket
 import ssl
 import threading
@@ -36,9 +37,28 @@ class BoundedSocket:
         """How long the answer may take."""
 
     def expect(self, within_s: float) -> None:
-        """Say how long the next answer may take."""
+        """Say how long the next answer may take. Raises UnaskedError where one is there before its request."""
+        if self._holds_an_answer():
+            raise UnaskedError
         self.limit_s = within_s
         self._socket.settimeout(within_s)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the latest answer was here before its request went out."""
+        return self.heard_ns < self.sent_ns
+
+    def _holds_an_answer(self) -> bool:
+        """Whether something was sent that nobody asked for. An error may be: whoever is refused is told so at once.
+
+        Under TLS this cannot be seen: what is there to be read may be TLS's own.
+        """
+        if isinstance(self._socket, ssl.SSLSocket) or not select.select([self._socket], [], [], 0)[0]:
+            return False
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK) not in (b"", b"-")
+        except OSError:
+            return False
 
     def sendall(self, data: bytes) -> None:
         """Send a request, or the next piece of one."""
@@ -82,6 +102,10 @@ class BoundedSocket:
     def close(self) -> None:
         """Close it."""
         self._socket.close()
+
+
+class UnaskedError(OSError):
+    """The server sent something before it was asked."""
 
 
 class TooLongError(OSError):

@@ -19,6 +19,7 @@ from vdscheck.probes.redis_socket import (
     CONNECT_LIMIT_S,
     BoundedSocket,
     TooLongError,
+    UnaskedError,
     connected,
     encrypted,
 )
@@ -29,6 +30,14 @@ from vdscheck.target import safe_text
 _TCP_INFO = struct.Struct("=68xI28xI44xI")
 """tcpi_rtt, tcpi_total_retrans and tcpi_min_rtt of struct tcp_info (include/uapi/linux/tcp.h)."""
 
+_KINDS = {
+    int: "a number",
+    float: "a number",
+    bool: "a truth value",
+    list: "a list",
+    dict: "a map",
+    type(None): "nothing",
+}
 Reply = Any
 """Bytes, a number, None, or a list of them: what RESP2 has."""
 
@@ -85,12 +94,12 @@ class Wire:
 
     def ask(self, *words: str, within_s: float = ANSWER_LIMIT_S) -> Reply:
         """The answer to a command. An error that the server answers with is raised."""
-        self._bounded.expect(within_s)
+        self._expect(within_s, words)
         return self._answer(self._connection.pack_command(*words), words)
 
     def ping_ns(self, within_s: float = ANSWER_LIMIT_S) -> int:
         """From the request on its way to the first bytes of its answer."""
-        self._bounded.expect(within_s)
+        self._expect(within_s, ("PING",))
         answer = self._answer((self._ping,), ("PING",))
         if answer != b"PONG":
             self._not_a_pong(answer)
@@ -103,23 +112,35 @@ class Wire:
         """
         sock, send, read = self._bounded, self._bounded.sendall, self._connection.read_response
         packed, clock, answer = self._ping, time.monotonic, b"PONG"
-        sock.expect(ANSWER_LIMIT_S)
+        self._expect(ANSWER_LIMIT_S, ("PING",))
         try:
             while clock() < until:
                 send(packed)
                 answer = read()
-                if answer != b"PONG":
+                if answer != b"PONG" or sock.is_ahead:
                     break
                 found.append(sock.heard_ns - sock.sent_ns)
         except Exception as error:  # noqa: BLE001 - redis-py's own, and what a hostile answer makes of its parser
             self._explain(error, ("PING",))
         if answer != b"PONG":
             self._not_a_pong(answer)
+        if sock.is_ahead:
+            self._unasked(("PING",))
+
+    def _expect(self, within_s: float, words: Sequence[str]) -> None:
+        try:
+            self._bounded.expect(within_s)
+        except UnaskedError:
+            self._unasked(words)
+
+    def _unasked(self, words: Sequence[str]) -> NoReturn:
+        self._fail(f"sends something before it is asked for {words[0]}: not what Redis does")
 
     def _not_a_pong(self, answer: Reply) -> NoReturn:
         if isinstance(answer, Exception):
             self._explain(answer, ("PING",))
-        self._fail(f"answers PING with {shown(repr(answer))}: not what Redis does")
+        said = shown(answer) if isinstance(answer, bytes) else _KINDS.get(type(answer), "something else")
+        self._fail(f"answers PING with {said}: not what Redis does")
 
     def since_sent_ns(self) -> int:
         """How long ago the latest request went out."""
@@ -174,6 +195,8 @@ class Wire:
             self._explain(error, words)
         if isinstance(answer, Exception):
             self._explain(answer, words)
+        if self._bounded.is_ahead:
+            self._unasked(words)
         return answer
 
     def _explain(self, error: Exception, words: Sequence[str]) -> NoReturn:
