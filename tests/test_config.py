@@ -1,5 +1,6 @@
 """A configuration is followed to the letter or refused in one clear line."""
 
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -303,6 +304,28 @@ def test_a_home_that_is_no_path_from_the_root_on_is_none(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     for home in ("", ".", "./.config/.."):
         assert config.find({"HOME": home}, user_id=os.geteuid()).values != {"min-score": 7}
+
+
+@needs_root
+def test_what_is_found_and_cannot_be_read_is_told_with_the_way_to_run_without_it(trusted: Path) -> None:
+    for name, mode in (("closed", 0o600), ("gone", None)):
+        file = trusted / name / "vdscheck.toml"
+        file.parent.mkdir()
+        if mode is None:
+            file.symlink_to("nothing")
+        else:
+            file.write_text("")
+            file.chmod(mode)
+
+    def said(name: str) -> str:
+        os.chdir(trusted / name)
+        with pytest.raises(ConfigError) as refused:
+            config.find({}, user_id=os.geteuid())
+        return str(refused.value)
+
+    for name, why in (("closed", "Permission denied"), ("gone", "No such file or directory")):
+        wanted = f"configuration {trusted / name}/vdscheck.toml: {why}; to run without it: --no-config"
+        assert called_as(VICTIM, functools.partial(said, name)) == wanted
 
 
 # What a file that is found in the current folder may not say

@@ -62,15 +62,15 @@ def find(environment: Mapping[str, str], *, user_id: int) -> Config:
 
 
 def _trusted(path: str, user_id: int) -> bytes:
+    shown = safe_text(path)
     try:
         return trusted.read(path, user_id)
     except trusted.UntrustedError as error:
-        why = str(error)
+        message = f"refusing {shown}: {error}. To use it: --config {shown}; to run without it: --no-config"
+        raise ConfigError(message) from error
     except UnavailableError as error:
-        why = error.absent.detail
-    shown = safe_text(path)
-    message = f"refusing {shown}: {why}. To use it: --config {shown}; to run without it: --no-config"
-    raise ConfigError(message)
+        message = f"configuration {error.absent.detail}; to run without it: --no-config"
+        raise ConfigError(message) from error
 
 
 def read(path: str) -> Config:
