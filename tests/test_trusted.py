@@ -286,23 +286,29 @@ def swapping(folder: Path, name: str, one: str, other: str) -> int:
 READS = 2000
 
 
-@pytest.mark.parametrize("where", ["file", "folder", "own"])
-def test_a_link_that_is_exchanged_while_we_walk_never_leads_to_another_s_content(folder: Path, where: str) -> None:
-    good = made(folder / "good", *VICTIM[:2], 0o755, None)
-    made(good / "file", *VICTIM[:2])
+@pytest.mark.parametrize(
+    ("where", "caller"),
+    [("file", User(0, 0)), ("file", VICTIM), ("folder", VICTIM), ("own", VICTIM)],
+    ids=["file-root", "file", "folder", "own"],
+)
+def test_a_link_that_is_exchanged_while_we_walk_never_leads_to_another_s_content(
+    folder: Path, where: str, caller: User
+) -> None:
+    good = made(folder / "good", *caller[:2], 0o755, None)
+    made(good / "file", *caller[:2])
     theirs = made(folder / "theirs", *ATTACKER[:2], 0o755, None)
     made(theirs / "file", *ATTACKER[:2], content=EVIL)
-    mine = made(folder / "mine", *VICTIM[:2], 0o755, None)
-    if where == "file":  # two links: only the ends of the way are root's or the victim's
-        path = link(mine / "file", theirs / "link")
+    mine = made(folder / "mine", *caller[:2], 0o755, None)
+    if where == "file":  # two links: only the ends of the way are root's or the caller's
+        path = link(mine / "file", theirs / "link", caller.uid)
         attacker = swapping(theirs, "link", f"{good}/file", f"{theirs}/file")
     elif where == "folder":
-        path = link(mine / "folder", theirs / "folder") / "file"
+        path = link(mine / "folder", theirs / "folder", caller.uid) / "file"
         attacker = swapping(theirs, "folder", str(good), str(theirs))
-    else:  # the victim's own link is exchanged by himself: what it leads to is judged each time
+    else:  # the caller's own link is exchanged by himself: what it leads to is judged each time
         path = mine / "link"
         attacker = swapping(theirs, "link", f"{good}/file", f"{theirs}/file")
-        link(path, good / "file")
+        link(path, good / "file", caller.uid)
 
     def read() -> list[str]:
         found = []
@@ -310,11 +316,11 @@ def test_a_link_that_is_exchanged_while_we_walk_never_leads_to_another_s_content
             if where == "own":
                 (mine / "new").symlink_to((good, theirs)[number % 2] / "file")
                 (mine / "new").rename(path)
-            found.append(outcome(path))
+            found.append(outcome(path, caller.uid))
         return found
 
     try:
-        found = called_as(VICTIM, read)
+        found = called_as(caller, read)
         assert os.waitpid(attacker, os.WNOHANG) == (0, 0)
     finally:
         os.kill(attacker, signal.SIGKILL)
@@ -379,6 +385,14 @@ def test_an_acl_counts(folder: Path, which: str, entries: list[tuple[int, int, i
     for prepare in (lambda: None, without_proc):
         found = called_as(VICTIM, lambda: outcome(file), prepare=prepare)
         assert found == (GOOD.decode() if said is None else f"untrusted: {path} can be written by others ({said})")
+
+
+def test_root_is_not_led_by_a_file_of_his_own_that_an_acl_lets_another_write(folder: Path) -> None:
+    file = made(folder / "file")
+    assert outcome(file, 0) == GOOD.decode()
+    set_acl(file, (OWNER, 6, 0), (USER, 6, 1002), (GROUP_OF_FILE, 4, 0), (MASK, 6, 0), (OTHER, 4, 0))
+    assert file.stat().st_mode & 0o777 == 0o664
+    assert outcome(file, 0) == f"untrusted: {file} can be written by others (user 1002, by an ACL)"
 
 
 def test_what_a_folder_gives_to_files_to_come_is_no_harm_to_this_one(folder: Path) -> None:
