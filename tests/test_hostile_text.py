@@ -358,6 +358,22 @@ def test_a_wrong_call_does_not_act_on_the_terminal(words: list[str | bytes], cod
     check(written)
 
 
+def test_a_journal_does_not_act_on_the_terminal(tmp_path: Path, take: Callable[[], str]) -> None:
+    journal = tmp_path / "var/lib/vdscheck/journal"
+    journal.mkdir(parents=True)
+    entry = json.loads((Path(__file__).parent / "earlier/journals/held/20261129-1.json").read_bytes())
+    for number in range(1, 9):
+        settings = [{**each, "key": take(), "before": take(), "wanted": take()} for each in entry["settings"]]
+        made = {**entry, "id": f"20261129-{number}", "number": number, "at": take(), "settings": settings}
+        (journal / f"20261129-{number}.json").write_text(json.dumps(made))
+    for path in (journal, *journal.iterdir(), *journal.parents[:4]):
+        path.chmod(0o700)
+    for words in (["undo", "--list"], ["undo"]):
+        _, written = on_a_terminal(*words, "--root", str(tmp_path))
+        check(written)
+        assert b"20261129-" in written
+
+
 NAMED = """
 import ctypes, socket, sys
 ctypes.CDLL(None).prctl(15, bytes.fromhex(sys.argv[1]), 0, 0, 0)

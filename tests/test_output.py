@@ -12,7 +12,9 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from tests import dead_mount
+from tests.dead_mount import PROJECT
 from tests.fix_namespace import in_namespace
 from tests.program import PROGRAM, environment
 from vdscheck.output import OutputError, places
@@ -545,3 +549,47 @@ def test_an_error_that_only_the_last_steps_tell_leaves_the_old_file(tmp_path: Pa
     assert (done.returncode, done.stderr.decode()) == (4, f"vdscheck: -o {old}: Input/output error\n")
     assert old.read_bytes() == OLD
     assert os.listdir(tmp_path) == ["old.json"]
+
+
+@dead_mount.needs_fuse
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_folder_that_never_answers_holds_up_no_signal(folder: Path, number: signal.Signals) -> None:
+    words = [*PROGRAM, "--passive", "--only", "sysctl.somaxconn", "-o", f"json={folder}/x.json"]
+    with dead_mount.popen(folder, words) as running:
+        wait_until(lambda: "request_wait_answer" in waits_of_children(running.pid))
+        running.send_signal(number)
+        stdout, _ = running.communicate(timeout=20)
+    assert (running.returncode, stdout) == (128 + number, "")
+
+
+@pytest.mark.slow
+@dead_mount.needs_fuse
+def test_a_folder_that_never_answers_is_2(folder: Path) -> None:
+    words = [*PROGRAM, "--passive", "--only", "sysctl.somaxconn", "-o", f"json={folder}/sub/x.json"]
+    with dead_mount.popen(folder, words) as running:
+        said = running.communicate(timeout=60)
+    assert (running.returncode, *said) == (2, "", f"vdscheck: -o {folder}/sub/x.json: does not answer within 5 s\n")
+
+
+def waits_of_children(pid: int) -> list[str]:
+    """The function of the kernel in which each child waits: proc(5), `wchan`; fs/fuse/dev.c has that for an answer."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError):
+            found.append(Path(f"/proc/{child}/wchan").read_text())
+    return found
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_an_owner_that_a_user_namespace_does_not_know_is_kept(folder: Path) -> None:
+    old = file(folder / "old.json", VICTIM, 0o666)
+    script = "import sys; from vdscheck.output import places; places([sys.argv[1]])[0].write(b'the report')"
+    words = ["unshare", "-U", "--map-root-user", sys.executable, "-c", script, str(old)]
+    subprocess.run(words, check=True, env=environment(PYTHONPATH=str(PROJECT)), cwd="/")
+    assert (old.read_bytes(), owner_and_mode(old)) == (b"the report", (VICTIM, VICTIM, 0o666))

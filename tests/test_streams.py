@@ -242,6 +242,25 @@ def test_a_terminal_that_goes_away_costs_neither_the_run_nor_its_files(
     assert [finding["verdict"] for finding in saved["findings"]] == ["fail"]
 
 
+def test_a_terminal_that_takes_its_session_with_it_ends_the_run_and_leaves_an_incomplete_file(tmp_path: Path) -> None:
+    folder = plugin(tmp_path, WAITS.format(until=str(tmp_path / "never")))
+    master, terminal = pty.openpty()
+    running = start(
+        *["--passive", "--only", "acme.check", "-o", f"json={tmp_path}/saved.json"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment(PYTHONPATH=str(folder), TERM="xterm"),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    wait_until(lambda: bool(select.select([master], [], [], 0)[0]))
+    os.close(master)
+    assert running.wait(timeout=TIMEOUT_S) == 129
+    assert json.loads((tmp_path / "saved.json").read_bytes())["run"]["complete"] is False
+
+
 def test_readers_that_go_away_cost_neither_the_run_nor_its_files(tmp_path: Path) -> None:
     until = tmp_path / "until"
     folder = plugin(tmp_path, WAITS.format(until=str(until)))

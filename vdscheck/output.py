@@ -167,11 +167,13 @@ def _descriptor_of(path: str) -> int | None:
 
 def _descriptor_in(folder: int, name: str) -> int | None:
     """The descriptor of ours that a name in this folder is, if the folder lists them."""
+    if not name.isdecimal():
+        return None
     try:
         listed = os.path.samestat(os.fstat(folder), os.stat("/proc/self/fd"))
     except FileNotFoundError:
         return None
-    return int(name) if listed and name.isdecimal() else None
+    return int(name) if listed else None
 
 
 def _descriptor_behind(path: str) -> int | None:

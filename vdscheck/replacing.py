@@ -17,8 +17,9 @@ _PERMISSIONS = 0o777
 _AS_MADE = -1
 """An owner or a group: what the kernel gives a new file there."""
 _TO_WRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_IRREPLACEABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
-"""A folder that is not ours to write, an owner that is not ours to give, a file that is a mount of its own."""
+_IRREPLACEABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EINVAL)
+"""A folder that is not ours to write, an owner that is not ours to give or unknown here (user namespaces), a file that
+is a mount of its own."""
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 _FS_IOC_GETFLAGS = 2 << 30 | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 """linux/fs.h: _IOR('f', 1, long); its answer is an int all the same."""
