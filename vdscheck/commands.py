@@ -292,8 +292,9 @@ def or_early(asked: Asked, received: Sequence[int], kind: TargetKind, work: Call
         return work()
     except StoppedError:
         why = "interrupted before anything was examined"
-        say(f"vdscheck: {why}")
-        if asked.format == "json":
+        if asked.format != "json":
+            say(f"vdscheck: {why}")
+        else:
             note = Run(report.new_run_id(), started_at, round(time.monotonic() - began, 3), False, _command(asked))
             output.to_stdout(FORMATS["json"](report.of_nothing(__version__, note, kind, why), Terminal()))
         return 128 + received[0]
