@@ -25,6 +25,7 @@ import pytest
 from tests import dead_mount
 from tests.dead_mount import PROJECT
 from tests.fix_namespace import in_namespace
+from tests.hostile_strings import strings
 from tests.program import PROGRAM, environment
 from vdscheck.output import OutputError, places
 
@@ -33,6 +34,7 @@ OLD = b"an older and longer report\n"
 ATTACKER, VICTIM = 41001, 41002
 ACL = "system.posix_acl_access"
 RENAME_EXCHANGE = 2
+STRINGS = strings()
 
 
 def write(*paths: str | Path, content: bytes = REPORT) -> None:
@@ -293,6 +295,23 @@ def test_no_race_leads_a_report_elsewhere(folder: Path, what: str) -> None:
     assert owner_and_mode(secret) == (0, 0, 0o644)
     assert not [name for name in os.listdir(reports) if name.startswith(".")]
     assert outcomes["refused"] > 0
+
+
+def test_a_planted_hard_link_costs_the_other_file_nothing(folder: Path) -> None:
+    shared, secret = made(folder / "shared", 0, 0o1777), file(folder / "shadow", mode=0o640, content=b"secret")
+    os.link(secret, shared / "report.json")
+    write(shared / "report.json")
+    assert (secret.read_bytes(), owner_and_mode(secret)) == (b"secret", (0, 0, 0o640))
+    assert ((shared / "report.json").read_bytes(), owner_and_mode(shared / "report.json")) == (REPORT, (0, 0, 0o640))
+
+
+def test_a_name_may_be_anything(folder: Path) -> None:
+    names = {os.fsencode(text.encode("utf-8", "replace").decode()).translate(None, b"/\0")[:200] for text in STRINGS}
+    paths = [os.fsdecode(name) for name in sorted(names - {b"", b".", b".."})][::8]
+    assert len(paths) > 50
+    write(*(f"{folder}/{name}" for name in paths))
+    assert sorted(os.listdir(folder)) == sorted(paths)
+    assert {(folder / name).read_bytes() for name in paths} == {REPORT}
 
 
 # Somebody else's
