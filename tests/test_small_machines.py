@@ -63,7 +63,7 @@ def assert_limited(report: dict[str, Any], limit: str, *, still: int) -> None:
     assert len(taken(report)) >= still
     assert report["score"]["provisional"]
     count = f"{len(lost(report))} of {len(report['measurements'])} measurements"
-    assert f"{limit} stopped {count}: the score is provisional; run again without it" in report["warnings"]
+    assert f"{limit} stopped {count}: the score is provisional; run again without this limit" in report["warnings"]
 
 
 def first_line(*words: str, **surroundings: Any) -> str:
@@ -320,6 +320,13 @@ def test_where_no_process_may_be_started_the_refusal_is_told_and_it_is_4() -> No
     assert_limited(report, "the refusal of a new process (Operation not permitted)", still=0)
 
 
+@pytest.mark.slow
+def test_where_the_process_that_keeps_the_deadlines_is_ended_the_limit_is_named_and_it_is_4() -> None:
+    report = examined("--no-config", refusing=("setsid", "kill"), code=4)
+    assert_limited(report, "the filter of system calls (seccomp)", still=0)
+    assert not report["run"]["complete"]
+
+
 # Files of the kernel
 
 
@@ -418,8 +425,8 @@ def test_where_no_file_may_be_written_the_disk_is_not_measured_and_the_limit_nam
 @pytest.mark.slow
 def test_a_probe_that_uses_up_its_cpu_time_is_named(tmp_path: Path) -> None:
     env = probes(tmp_path, "while True: pass")
-    report = examined("--only", "acme.*", env=env, limits={resource.RLIMIT_CPU: 2})
-    assert lost(report) == {"acme.first": "the limit of CPU time (ulimit -t 2)"}
+    done = run("--thorough", "--json", "--only", "acme.*", env=env, limits={resource.RLIMIT_CPU: 2})
+    assert lost(json.loads(done.stdout)) == {"acme.first": "the limit of CPU time (ulimit -t 2)"}
 
 
 @pytest.mark.slow

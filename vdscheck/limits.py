@@ -86,11 +86,15 @@ def limit_of_death(status: int | None, oom_kills_before: int) -> str | None:
     if status is None or not os.WIFSIGNALED(status):
         return None
     number = os.WTERMSIG(status)
-    if number == signal.SIGXCPU:
-        return f"the limit of CPU time (ulimit -t {_limits(resource.RLIMIT_CPU)[0]})"
     if number == signal.SIGSYS:
         return "the filter of system calls (seccomp)"
-    return memory() if number == signal.SIGKILL and oom_kills() > oom_kills_before else None
+    if number == signal.SIGKILL and oom_kills() > oom_kills_before:
+        return memory()
+    seconds, _ = _limits(resource.RLIMIT_CPU)
+    # At the soft limit comes SIGXCPU; where the hard one is no higher, SIGKILL at once.
+    if number == signal.SIGXCPU or (number == signal.SIGKILL and seconds != resource.RLIM_INFINITY):
+        return f"the limit of CPU time (ulimit -t {seconds})"
+    return None
 
 
 def oom_kills() -> int:

@@ -12,6 +12,6 @@ def limit_warnings(measurements: Measurements) -> tuple[str, ...]:
     lost = Counter(absent.limit for absent in absences if absent is not None and absent.limit is not None)
     return tuple(
         f"{limit} stopped {count} of {counted(len(measurements), 'measurement')}: the score is provisional; "
-        "run again without it"
+        "run again without this limit"
         for limit, count in lost.most_common()
     )

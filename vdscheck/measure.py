@@ -15,7 +15,7 @@ from vdscheck.children import spawn
 from vdscheck.codec import CodecError, convert, decode
 from vdscheck.guard import Countdown
 from vdscheck.jobs import Frame, Job, now
-from vdscheck.limits import why_refused
+from vdscheck.limits import limit_of_death, oom_kills, why_refused
 from vdscheck.model import Absent, Reason, Taken, frozen, limited, not_applicable, unmeasured
 from vdscheck.pauses import Waits, lasting
 from vdscheck.target import Target, safe_text
@@ -183,6 +183,8 @@ class _Running:
     pipe: int
     hold: int
     limit_s: float
+    oom_kills: int
+    """How many processes of this cgroup had been ended for want of memory when it began."""
 
 
 def _spawned(host: Target, jobs: list[Job], options: Options) -> _Running:
@@ -198,7 +200,7 @@ def _spawned(host: Target, jobs: list[Job], options: Options) -> _Running:
     budget_s = options.effort.budget_s if options.budget_s is None else options.budget_s
     limit_s = 2 * max(budget_s, windows_s)
     pid, pipe, hold = spawn(host, own + ([cheap] if cheap else []), alone, time.monotonic() + limit_s)
-    return _Running(pid, pipe, hold, limit_s + GRACE_S)
+    return _Running(pid, pipe, hold, limit_s + GRACE_S, oom_kills())
 
 
 def _follow(
@@ -220,7 +222,10 @@ def _follow(
     finally:
         os.close(running.hold)
         os.close(running.pipe)
-        outcome.failed = _wait(running.pid, STOP_GRACE_S if stopped() else GRACE_S) and not stopped()
+        status = _wait(running.pid, STOP_GRACE_S if stopped() else GRACE_S)
+        outcome.failed = status != 0 and not stopped()
+        if outcome.failed and outcome.limit is None:
+            outcome.limit = limit_of_death(status, running.oom_kills)
 
 
 class _Lines:
@@ -312,10 +317,10 @@ def _taken(frame: Frame, entry: ProbeEntry) -> Taken:
     return Taken(frame.taken_at, duration_s, method, value, None)
 
 
-def _wait(pid: int, seconds: float) -> bool:
+def _wait(pid: int, seconds: float) -> int:
     """Wait for the parent of the children, which ends them all first; no longer than it may take.
 
-    Returns whether it failed.
+    Returns what waitpid(2) says of it; 0 where it is not known.
     """
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
@@ -324,8 +329,8 @@ def _wait(pid: int, seconds: float) -> bool:
             if ended == 0:
                 time.sleep(0.002)
                 continue
-            return status != 0
-        return False
+            return status
+        return 0
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    return False
+    return 0
