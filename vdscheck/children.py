@@ -142,7 +142,8 @@ class Parent:
     def _work_here(self, jobs: list[Job]) -> None:
         """Do jobs in this very process: there cannot be another one. The program ends it if it hangs."""
         for job in jobs:
-            if self._selector.select(0) or time.monotonic() >= self._ends_at:
+            self._stopped = bool(self._selector.select(0))
+            if self._stopped or time.monotonic() >= self._ends_at:
                 return
             try:
                 with deadline(min(job.deadline_s, max(0.1, self._ends_at - time.monotonic()))):
