@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from vdscheck import secrets
 from vdscheck.measurements import CommandTime
-from vdscheck.secrets import hide_addresses, redact, redacted, register, register_address, what_failed, without_secrets
+from vdscheck.secrets import (
+    has_secret,
+    hide_addresses,
+    redact,
+    redacted,
+    register,
+    register_address,
+    what_failed,
+    without_secrets,
+)
 
 SECRET = "hunter2-s3cret/+é?&'x"
 FORMS = {
@@ -183,6 +192,12 @@ def test_a_sentence_of_ours_loses_an_address_that_was_given_and_nothing_else() -
     assert hide_addresses("'redis://sysctl:web@h'") == "'redis://***@h'"
     ours = "write redis://[USER:PASSWORD@]HOST: a password for the web, sysctl.somaxconn"
     assert hide_addresses(ours) == ours
+
+
+def test_an_address_has_a_secret_in_its_login_or_its_query() -> None:
+    with_one = ["redis://me:x@h", "redis://x@h", "redis://h?password=x", "redis://h?db=1&username=x"]
+    assert all(map(has_secret, with_one))
+    assert not any(map(has_secret, ["redis://h/1", "redis://h?db=1&ssl_ca_certs=/ca.pem", "unix:///run/x", "h"]))
 
 
 # Failures and programs

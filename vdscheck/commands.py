@@ -21,7 +21,7 @@ from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
 from vdscheck.root import Root, RootError
-from vdscheck.secrets import without_secrets
+from vdscheck.secrets import has_secret
 from vdscheck.target import Host, TargetKind, absolute, safe_text
 
 T = TypeVar("T")
@@ -347,7 +347,7 @@ def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -
             observer.close()
 
     warnings = [f"configuration: {safe_text(settings.file)}"] if settings.file else []
-    if any(url != without_secrets(url) for url in asked.redis):
+    if any(map(has_secret, asked.redis)):
         warnings.append(
             "the password in the address can be read in the process list while this runs: "
             "VDSCHECK_REDIS_URL or the configuration keeps it out of there"

@@ -95,9 +95,7 @@ def register_address(text: str) -> None:
     _known.logins |= {f"?{address.query}"} if address.query else set()
     user, _, password = address.login.partition(":")
     register(address.login, user, password, *map(unquote, (address.login, user, password)))
-    options = [part.partition("=")[::2] for part in re.split("[&;]", address.query)]
-    values = [value for name, value in options if name not in _OPEN_OPTIONS]
-    register(*values, *map(unquote_plus, values))
+    register(*address.secret_options, *map(unquote_plus, address.secret_options))
 
 
 def register_leaves(value: object) -> None:
@@ -251,6 +249,12 @@ class _Address:
     place: str
     query: str
 
+    @property
+    def secret_options(self) -> list[str]:
+        """The values in its query, but for those that say which database and which files."""
+        options = [part.partition("=")[::2] for part in re.split("[&;]", self.query)]
+        return [value for name, value in options if value and name not in _OPEN_OPTIONS]
+
     @classmethod
     def of(cls, text: str) -> "_Address | None":
         """The address that a word ends in; None where there is none."""
@@ -285,6 +289,12 @@ def without_secrets(word: str) -> str:
     login = f"{MARK}@" if address.login else ""
     query = f"?{MARK}" if address.query else ""
     return f"{address.scheme}://{login}{address.place}{query}"
+
+
+def has_secret(word: str) -> bool:
+    """Whether a word is an address with a login in it."""
+    address = _Address.of(word)
+    return address is not None and bool(address.login or address.secret_options)
 
 
 def hide_addresses(sentence: str) -> str:

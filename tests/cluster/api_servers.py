@@ -72,7 +72,11 @@ def api_server(
         def log_message(self, *_words: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_words: object) -> None:
+            """A client that does not trust this server, or goes away, is what is tested."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         authority = None
         if tls:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vdscheck.model import frozen
+from vdscheck.secrets import hide_addresses
 from vdscheck.target import safe_text
 
 USUAL = "/var/lib"
@@ -24,12 +25,12 @@ class DiskPath:
         """The folders of `--disk`, or the usual one, by absolute path."""
         asked = dict.fromkeys(_absolute(str(path)) for path in settings.get("disk") or ())
         found = [cls(path, asked_for=True) for path in asked] or [cls(USUAL, asked_for=False)]
-        return {safe_text(each.path): each for each in found}
+        return {each.shown: each for each in found}
 
     @property
     def shown(self) -> str:
-        """The path as a text that any encoder bears."""
-        return safe_text(self.path)
+        """The path as a text that any encoder bears; an address that was named by mistake without its secrets."""
+        return hide_addresses(safe_text(self.path))
 
 
 def _absolute(path: str) -> str:

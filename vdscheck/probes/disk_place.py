@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from vdscheck.plugin import Absent, Reason, UnavailableError, frozen, not_applicable, unmeasured
 from vdscheck.probes.disk_path import DiskPath
+from vdscheck.secrets import what_failed
 from vdscheck.target import safe_text
 
 ROOM_BYTES = 1 << 30
@@ -93,7 +94,7 @@ def _status(disk: DiskPath) -> os.stat_result:
 def _unreadable(disk: DiskPath, error: Exception) -> UnavailableError:
     if isinstance(error, PermissionError):
         return _unmeasured(Reason.PERMISSION, f"may not look into {disk.shown}: sudo vdscheck may")
-    return _unmeasured(Reason.ERROR, f"{disk.shown}: {safe_text(str(error))}")
+    return _unmeasured(Reason.ERROR, f"{disk.shown}: {what_failed(error)}")
 
 
 def in_memory_is_no_disk(disk: DiskPath, what: str) -> Absent:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from vdscheck.measurements.path import Place
 from vdscheck.model import frozen
 from vdscheck.plugin import SubjectError
+from vdscheck.secrets import without_secrets
 
 PLACES_LIMIT = 16
 """Ways that are measured side by side: more would not fit a screen, and take more CPU than a run may."""
@@ -204,4 +205,5 @@ def _ipv6(text: str, written: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    shown = without_secrets(text)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
