@@ -21,9 +21,11 @@ _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
 
 NUMBERS = {
     "x86_64": {"clone": 56, "fork": 57, "vfork": 58, "clone3": 435, "setsid": 112, "setrlimit": 160, "prlimit64": 302}
-    | {"socket": 41, "socketpair": 53, "perf_event_open": 298, "prctl": 157, "pidfd_open": 434},
+    | {"socket": 41, "socketpair": 53, "perf_event_open": 298, "prctl": 157, "pidfd_open": 434}
+    | {"fsync": 74, "fchmod": 91, "renameat": 264},
     "aarch64": {"clone": 220, "clone3": 435, "setsid": 157, "setrlimit": 164, "prlimit64": 261}
-    | {"socket": 198, "socketpair": 199, "perf_event_open": 241, "prctl": 167, "pidfd_open": 434},
+    | {"socket": 198, "socketpair": 199, "perf_event_open": 241, "prctl": 167, "pidfd_open": 434}
+    | {"fsync": 82, "fchmod": 52, "renameat": 38},
 }
 """Of the calls that tests refuse (asm/unistd.h); not every machine has each of them."""
 
