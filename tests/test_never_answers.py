@@ -11,7 +11,9 @@ import jsonschema
 import pytest
 
 from tests import dead_mount
+from tests.fix_namespace import PROJECT, in_namespace
 from tests.program import PROGRAM, children, wait_for
+from tests.test_fix_cli import OLD
 from vdscheck import pages
 
 pytestmark = dead_mount.needs_fuse
@@ -103,3 +105,48 @@ def test_the_way_out_of_a_dead_home_is_one_that_is_said(tmp_path: Path) -> None:
     assert said[0].endswith(": --no-config looks at none")
     code, stdout, said = ended(started(tmp_path, "HOME", "--no-config", "--json"))
     assert (code, said, json.loads(stdout)["run"]["complete"]) == (0, [], True)
+
+
+# In a fix
+
+
+def on_a_dead_folder(folder: str, words: str) -> tuple[list[str], list[str], str]:
+    """Run it in a namespace where a folder of the system never answers: its lines, those of the keys, and errors."""
+    done = in_namespace(
+        f"""
+        PYTHONPATH={PROJECT} "$PYTHON" -m tests.dead_mount {folder} / "$PYTHON" -m vdscheck {words}; code
+        echo ----; keys; umount -l {folder}; ls -A /etc/sysctl.d /var/lib/vdscheck
+        """
+    )
+    lines, rest = done.stdout.split("----\n")
+    return lines.splitlines(), rest.splitlines(), done.stderr
+
+
+UNTOUCHED = [*OLD, "/etc/sysctl.d:", "", "/var/lib/vdscheck:"]
+
+
+@pytest.mark.slow
+def test_a_fix_where_the_folder_of_its_file_never_answers_changes_nothing() -> None:
+    lines, after, said = on_a_dead_folder("/etc/sysctl.d", "--fix --yes --passive -q --only 'sysctl.*'")
+    assert (lines[-1], said) == ("code 3", "")
+    assert any(line.startswith("FIX  undecided") for line in lines)
+    assert after == UNTOUCHED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["--fix --yes --passive -q --only 'sysctl.*'", "undo"])
+def test_a_fix_where_the_journal_never_answers_changes_nothing(words: str) -> None:
+    lines, after, said = on_a_dead_folder("/var/lib/vdscheck", words)
+    assert lines[-1] == "code 3"
+    why = "the journal /var/lib/vdscheck/journal cannot be opened: does not answer within 5 s"
+    assert why in " ".join(" ".join([*lines, said]).split())
+    assert after == UNTOUCHED
+
+
+@pytest.mark.slow
+def test_a_run_where_the_journal_never_answers_is_whole_and_says_so() -> None:
+    lines, _, said = on_a_dead_folder("/var/lib/vdscheck", "--passive --json --only sysctl.somaxconn")
+    assert (lines[-1], said) == ("code 0", "")
+    found = json.loads(lines[0])
+    assert found["warnings"] == ["the journal /var/lib/vdscheck/journal: does not answer within 5 s"]
+    assert found["run"]["complete"]

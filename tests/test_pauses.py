@@ -1,5 +1,6 @@
 """A pause is a pause: what was measured before it is kept, what holds it is measured again, and it is told."""
 
+import json
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.program import children
+from tests.program import PROGRAM, children, environment, wait_for
 from vdscheck import measure as engine
 from vdscheck import pauses
 from vdscheck.catalogue import assemble
@@ -217,6 +218,24 @@ def test_a_measuring_that_is_given_up_is_not_complete(tmp_path: Path, monkeypatc
     outcome = taken(tmp_path, observer, window_s=0.5, options=Options(Effort.QUICK, budget_s=0.1))
     assert not outcome.complete
     assert outcome.warnings == ["the measuring did not end in time and was given up"]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_put_aside_for_longer_than_its_budget_has_all_its_findings() -> None:
+    """As by Ctrl-Z, and fg after a while: --quick is meant to take 4 s."""
+    running = subprocess.Popen(
+        [*PROGRAM, "--quick", "--offline", "--json"], stdout=subprocess.PIPE, env=environment(), cwd="/", text=True
+    )
+    # Its children measure.
+    wait_for(lambda: [len(children(each)) > 1 for each in children(running.pid)] == [True])
+    running.send_signal(signal.SIGSTOP)
+    time.sleep(25)
+    running.send_signal(signal.SIGCONT)
+    stdout, _ = running.communicate(timeout=60)
+    found = json.loads(stdout)
+    assert (running.returncode, found["run"]["complete"]) == (0, True)
+    assert [finding["id"] for finding in found["findings"] if finding["reason"] == "timeout"] == []
+    assert any("the measuring went on meanwhile" in said for said in found["warnings"])
 
 
 # What is no pause
