@@ -2,12 +2,36 @@
 
 import os
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.fix_namespace import in_namespace
+from tests.program import PROGRAM, environment, plugin, vdscheck, wait_for
 from tests.test_fix_cli import NEW, OLD, parts, valid
 from vdscheck import __main__ as start
+
+SLOW_CHECK = """
+import time
+from vdscheck.plugin import *
+from vdscheck.measurements import Sysctls
+
+@check("acme.slow", severity=Severity.LOW)
+def judged(kernel: Sysctls) -> Judgement:
+    '''It is slow.
+
+    Why: a test
+    False positives: none
+    By hand: wait
+    Sources: none
+    '''
+    open({marker!r}, "w").close()
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        pass
+    return not_applicable("slow")
+"""
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
 
@@ -132,3 +156,32 @@ def test_a_session_that_falls_apart_slowly_is_one_interruption(monkeypatch: pyte
     assert received == [signal.SIGHUP]
     start._receive(signal.SIGTERM, None)
     assert -143 in received
+
+
+# A judging that takes long
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("--json",), ()], ids=["json", "text"])
+def test_a_judging_that_takes_long_ends_at_a_signal(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """A plugin's check is as slow as a report that was made to be: the process that judges is ended."""
+    marker = tmp_path / "judging"
+    source = SLOW_CHECK.format(marker=str(marker))
+    saved = tmp_path / "report.json"
+    saved.write_text(vdscheck("--passive", "--json", "--only", "sysctl.somaxconn").stdout)
+    running = subprocess.Popen(
+        [*PROGRAM, "judge", str(saved), "--only", "acme.*", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        env=environment(PYTHONPATH=str(plugin(tmp_path, source))),
+    )
+    wait_for(lambda: marker.exists() or running.poll() is not None)
+    running.send_signal(signal.SIGTERM)
+    stdout, said = running.communicate(timeout=20)
+    assert running.returncode == 143
+    if words:
+        assert (valid(stdout)["run"]["complete"], said) == (False, "")
+    else:
+        assert (stdout, said) == ("", "vdscheck: interrupted before anything was examined\n")
