@@ -133,3 +133,73 @@ def test_a_new_fix_finishes_what_was_begun_first() -> None:
         """
     )
     assert done.stdout == f"code 0\n{NEW}given-back\n1\n", done
+
+
+@needs_root
+@pytest.mark.parametrize(("owner", "mode"), [("1001:1001", "644"), ("0:0", "666"), ("0:1001", "664")])
+def test_a_drop_in_that_others_can_write_is_refused_in_one_line_before_anything_is_changed(
+    owner: str, mode: str
+) -> None:
+    done = in_namespace(
+        left_behind("held", values=OLD, owner=owner, mode=mode)
+        + """
+        fix --yes -q > said 2>&1; code
+        grep -c 90-vdscheck.conf said
+        keys; stat -c %u:%g:%a /etc/sysctl.d/90-vdscheck.conf
+        ls /var/lib/vdscheck/journal | grep -c json
+        """
+    )
+    code, count, rest = done.stdout.split("\n", 2)
+    assert (code, int(count) > 0) == ("code 3", True), done
+    assert rest == f"{OLD}{owner}:{mode}\n2\n"
+
+
+@needs_root
+def test_a_drop_in_that_only_root_reads_keeps_its_mode() -> None:
+    done = in_namespace(
+        left_behind("undone", values=OLD)
+        + """
+        echo 'net.ipv4.tcp_timestamps = 1' > /etc/sysctl.d/90-vdscheck.conf; chmod 600 /etc/sysctl.d/90-vdscheck.conf
+        fix --yes -q > said; code
+        keys; stat -c %u:%g:%a /etc/sysctl.d/90-vdscheck.conf
+        vdscheck undo > said; code
+        cat /etc/sysctl.d/90-vdscheck.conf; stat -c %u:%g:%a /etc/sysctl.d/90-vdscheck.conf
+        """
+    )
+    assert done.stdout == f"code 0\n{NEW}0:0:600\ncode 0\nnet.ipv4.tcp_timestamps = 1\n0:0:600\n", done
+
+
+# Configurations
+
+
+def test_a_configuration_with_every_key_is_read_where_it_is_named() -> None:
+    file = EARLIER / "configurations/everything.toml"
+    done = vdscheck("--config", str(file), "--json")
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert {each["name"] for each in found["gates"]} == {"min-score", "min-coverage", "fail-on"}
+    assert found["ruleset"]["overrides"]["offer"] == {
+        "cpus": 4,
+        "memory": "8 GiB",
+        "disk": "80 GB",
+        "bandwidth": "1 Gbit/s",
+    }
+
+
+def test_the_same_configuration_found_in_the_current_folder_is_refused_with_the_way_to_mean_it(tmp_path: Path) -> None:
+    (tmp_path / "vdscheck.toml").write_text((EARLIER / "configurations/everything.toml").read_text())
+    done = vdscheck("--passive", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "vdscheck.toml:11" in line
+    assert "disk" in line
+    assert "--config ./vdscheck.toml" in line
+
+
+def test_a_waiver_of_several_checks_is_refused_with_the_names_of_them() -> None:
+    done = vdscheck("--config", str(EARLIER / "configurations/glob-waiver.toml"), "--passive")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "sysctl.s*" in line
+    for name in ("sysctl.slow-start-idle", "sysctl.somaxconn", "sysctl.swappiness", "sysctl.syn-backlog"):
+        assert name in line
