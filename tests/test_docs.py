@@ -1,8 +1,10 @@
 """What is generated from the code is current, and the README tells the truth."""
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -10,9 +12,13 @@ from tests.program import vdscheck
 from vdscheck import pages
 from vdscheck.catalogue import Catalogue
 from vdscheck.cli import COMMANDS
-from vdscheck.model import Severity, Verdict
+from vdscheck.commands import ExitCode
+from vdscheck.config import KEYS, Matter
+from vdscheck.model import FixRecord, Reason, Severity, Verdict
+from vdscheck.render.formats import FORMATS
 
 PROJECT = Path(__file__).parents[1]
+CONTRACT = (PROJECT / "docs/contract.md").read_text("utf-8")
 README = (PROJECT / "README.md").read_text("utf-8")
 OPTIONS = (
     *("--profile", "--only", "--skip", "--config", "--format", "--json", "--output", "--min-score"),
@@ -60,11 +66,64 @@ def test_the_readme_opens_with_the_two_commands_and_names_what_exists(catalogue:
         assert f"{severity.value} {severity.weight}" in README.replace("\n", " ")
 
 
+def of_contract(heading: str) -> str:
+    """A section of the contract."""
+    return CONTRACT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_the_contract_names_the_commands_and_options_that_there_are() -> None:
+    section = of_contract("Commands")
+    named = re.findall(r"`vdscheck ([a-z]+)", section.partition("Options of")[0])
+    assert set(named) == set(COMMANDS)
+    shown = vdscheck("run", "--help").stdout
+    for option in re.findall(r"`(--?[a-z][a-z-]*)", section.partition("Options of")[2]):
+        assert re.search(rf"{option}\b", shown), option
+    assert set(re.findall(r"`([a-z]+)`", section.rpartition("The formats are")[2])) == set(FORMATS)
+
+
+def test_the_contract_has_the_exit_codes_verdicts_reasons_and_outcomes_of_the_code() -> None:
+    codes = re.findall(r"^\| ([0-9, ]+) \|", of_contract("Exit codes"), re.MULTILINE)
+    assert codes == [*map(str, sorted(ExitCode)), "129, 130, 143"]
+    rows = re.findall(r"^\| `([a-z-]+)` \|", of_contract("Verdicts"), re.MULTILINE)
+    assert set(rows) == {verdict.value for verdict in Verdict}
+    (unknown,) = re.findall(r"carries a reason: (.*?) \|", of_contract("Verdicts"))
+    assert set(re.findall(r"`([a-z-]+)`", unknown)) == {reason.value for reason in Reason}
+    (outcomes,) = re.findall(r"fix\{id,outcome: ([a-z|-]+)", CONTRACT)
+    assert set(outcomes.split("|")) == set(get_args(get_type_hints(FixRecord)["outcome"]))
+
+
+def test_the_contract_has_the_fields_of_the_schema() -> None:
+    definitions = json.loads(pages.schema())["$defs"]
+    shown = of_contract("JSON documents, `schema_version` 1")
+    for name in (
+        "Report",
+        "Tool",
+        "RulesetNote",
+        "Run",
+        "TargetNote",
+        "Score",
+        "Gate",
+        "Finding",
+        "FixRecord",
+        "FixChange",
+    ):
+        for field in definitions[name]["properties"]:
+            assert re.search(rf"\b{field}\b", shown), f"{name}.{field}"
+
+
+def test_the_contract_says_which_keys_the_current_folder_may_not_bring() -> None:
+    reach = {name for name, key in KEYS.items() if key.matter is Matter.REACH}
+    (listed,) = re.findall(
+        r"connected to, read or run: (.*?)\. The run", of_contract("Configuration").replace("\n", " ")
+    )
+    assert {each.strip("[]") for each in re.findall(r"`([^`]+)`", listed)} == reach
+
+
 def test_nothing_of_the_machine_that_built_it_is_in_the_project() -> None:
     import subprocess
 
     listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True, cwd=PROJECT)
-    private = re.compile("/" + "work/|/" + "root/\\.|pypi" + "\\.org|deb\\.debian" + "\\.org")
+    private = re.compile("/" + "work/|(?<!\\w)/" + "root/\\.|pypi" + "\\.org|deb\\.debian" + "\\.org")
     for name in filter(None, listed.stdout.split("\0")):
         text = (PROJECT / name).read_bytes().decode("utf-8", "replace")
         assert not private.search(text), name
