@@ -175,7 +175,7 @@ def test_a_second_fix_at_once_is_refused_in_one_line(tmp_path: Path) -> None:
     assert (said.splitlines()[0], found[1].splitlines()) == ("code 3", OLD)
 
 
-@pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 143)])
+@pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
 @pytest.mark.parametrize("at", ["write:1", "write:2", "write:4", "fsync:4", "renameat:2"])
 def test_a_signal_at_any_step_gives_everything_back(name: str, code: int, at: str) -> None:
     call, number = at.split(":")

@@ -69,7 +69,13 @@ def fixed(machine: Machine, measure: Callable[[Host, Iterable[ProbeEntry]], Outc
     return carried_out(bench, first.measurements, terms).record
 
 
-@pytest.mark.parametrize("reason", [Reason.TIMEOUT, Reason.PERMISSION, Reason.ERROR, Reason.UNSUPPORTED])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Reason.TIMEOUT,
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (Reason.PERMISSION, Reason.ERROR, Reason.UNSUPPORTED)),
+    ],
+)
 @pytest.mark.parametrize("name", NEEDED)
 def test_a_measurement_that_every_key_needs_leaves_the_fix_undecided(
     machine: Machine, name: str, reason: Reason
@@ -84,7 +90,7 @@ def test_a_measurement_that_every_key_needs_leaves_the_fix_undecided(
     assert not (machine.root / "var").exists()
 
 
-@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("name", ["kernel.boot", *(pytest.param(e, marks=pytest.mark.slow) for e in NEEDED[1:])])
 def test_what_is_seen_at_the_second_look_is_fixed(machine: Machine, name: str) -> None:
     record = fixed(machine, without(machine, name, absent(Reason.TIMEOUT), looks=[0]))
     assert record.outcome == "applied", record
@@ -102,7 +108,7 @@ def key_gone(machine: Machine, key: str, what: Any) -> Callable[[Host, Iterable[
     return measure
 
 
-@pytest.mark.parametrize("reason", [Reason.TIMEOUT, Reason.PERMISSION, Reason.ERROR])
+@pytest.mark.parametrize("reason", [Reason.PERMISSION, pytest.param(Reason.ERROR, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("key", [REUSE, "net.core.somaxconn", "vm.swappiness"])
 def test_one_key_that_cannot_be_read_is_named_and_nothing_is_changed(
     machine: Machine, key: str, reason: Reason
@@ -173,10 +179,9 @@ def outcome(text: str) -> dict[str, Any]:
     ("hide", "named"),
     [
         ("mount -t tmpfs none /proc", "kernel.owner"),
-        ("mount -t tmpfs none /proc/sys", "/proc/sys"),
-        (
-            "mount --bind /dev/null /proc/sys/net/core/somaxconn",
-            "net.core.somaxconn",
+        pytest.param("mount -t tmpfs none /proc/sys", "/proc/sys", marks=pytest.mark.slow),
+        pytest.param(
+            "mount --bind /dev/null /proc/sys/net/core/somaxconn", "net.core.somaxconn", marks=pytest.mark.slow
         ),
     ],
     ids=["proc", "proc-sys", "one-key"],

@@ -28,7 +28,7 @@ TABLE = "net.netfilter.nf_conntrack_max"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
 
 STEAL = '''
-from vdscheck.plugin import AtMost, Absent, Host, Judgement, ProfileFile, Severity, check, measurement, probe
+from vdscheck.plugin import Host, Judgement, Severity, Verdict, check, measurement, probe
 
 @measurement
 class Stolen:
@@ -44,7 +44,7 @@ def stolen(host: Host) -> Stolen:
 
 
 @check("acme.steal", severity=Severity.HIGH)
-def steal(found: Stolen, ticks: AtMost) -> Judgement | Absent:
+def steal(found: Stolen) -> Judgement:
     """Steal.
 
     Why: It is slow.
@@ -52,15 +52,8 @@ def steal(found: Stolen, ticks: AtMost) -> Judgement | Absent:
     By hand: cat /proc/stat
     Sources: proc_stat(5)
     """
-    return ticks.judge(found.ticks, "stolen ticks")
-
-
-web = ProfileFile("acme.toml", """
-summary = "Steal"
-
-[limits."acme.steal"]
-ticks = { at_most = 1000000, unit = "ticks", source = "house: it is a test" }
-""")
+    verdict = Verdict.PASS if found.ticks < 1_000_000 else Verdict.FAIL
+    return Judgement(verdict=verdict, summary=f"{found.ticks} stolen ticks")
 '''
 PRESSURE = "some avg10={0} avg60={0} avg300={0} total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
 MEMORY = """\
@@ -76,7 +69,8 @@ RISING = """
 rises() {  # a file over $1 that holds $2, and $3 as soon as the journal has an entry
   printf "$2" > calm; printf "$3" > loud
   mount --bind calm "$1"
-  (while ! ls /var/lib/vdscheck/journal/*.json >/dev/null 2>&1; do sleep 0.01; done; cat loud > calm) &
+  (while [ ! -e over ] && ! ls /var/lib/vdscheck/journal/*.json >/dev/null 2>&1; do sleep 0.01; done
+   cat loud > calm) &
 }
 """
 
@@ -86,7 +80,7 @@ def fixed(script: str, options: str, **more: Any) -> tuple[dict[str, Any], list[
     done = in_namespace(
         f"{RISING}\n{script}\n"
         f'"$PYTHON" -m vdscheck --fix --yes --json --passive --only "sysctl.*" {options} > report.json; code\n'
-        "cat report.json; keys",
+        "touch over; cat report.json; keys",
         **more,
     )
     code, report, *keys = done.stdout.splitlines()
@@ -105,11 +99,12 @@ def verdict(report: dict[str, Any], name: str) -> str:
     ("file", "calm", "loud", "check"),
     [
         ("/proc/pressure/cpu", PRESSURE.format("0.00"), PRESSURE.format("99.00"), "cpu.pressure"),
-        (
+        pytest.param(
             "/proc/meminfo",
             MEMORY.format(3000000),
             MEMORY.format(10),
             "memory.available",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["pressure", "memory"],
@@ -125,28 +120,30 @@ def test_load_that_rises_while_a_fix_is_verified_gives_nothing_back(
 
 
 @needs_root
+@pytest.mark.slow
 def test_steal_that_rises_beside_a_fix_gives_nothing_back(tmp_path: Path) -> None:
     plugins = plugin(tmp_path, STEAL)
     stat = [f"cpu 1 1 1 1 1 1 1 {ticks} 1 1\\n" for ticks in (0, 9_000_000)]
     report, _ = fixed(
         f"cp -r {shlex.quote(str(plugins))} plugins; export PYTHONPATH=$PWD/plugins; chmod 755 . plugins\n"
         f"rises /proc/stat {' '.join(map(shlex.quote, stat))}",
-        "--profile web --profile acme --only acme.steal",
+        "--only acme.steal",
     )
     assert report["fix"]["outcome"] == "applied", report["fix"]["detail"]
     assert verdict(report, "acme.steal") in {"warn", "fail"}
 
 
 @needs_root
+@pytest.mark.slow
 def test_a_real_load_that_comes_with_a_fix_gives_nothing_back() -> None:
     hog = "while :; do :; done"
     start = f'for each in 1 2 3; do sh -c {shlex.quote(hog)} & hogs="$hogs $!"; done'
     done = in_namespace(
         f"""
-        (while ! ls /var/lib/vdscheck/journal/*.json >/dev/null 2>&1; do sleep 0.01; done
+        (while [ ! -e over ] && ! ls /var/lib/vdscheck/journal/*.json >/dev/null 2>&1; do sleep 0.01; done
          {start}; echo $hogs > hogs; wait) &
-        fix --yes --json --only 'cpu.*' --only 'memory.*' > report.json; code
-        kill $(cat hogs); wait
+        fix --yes --json --only 'cpu.*' --only 'memory.*' > report.json; code; touch over
+        while [ ! -e hogs ]; do sleep 0.05; done; kill $(cat hogs); wait
         keys
         """
     )
@@ -158,15 +155,21 @@ def test_a_real_load_that_comes_with_a_fix_gives_nothing_back() -> None:
     ("spoil", "why"),
     [
         ("echo 0 > /proc/sys/net/ipv4/tcp_syncookies", "sysctl.syn-backlog got worse"),
-        ("echo 'net.ipv4.tcp_tw_reuse = 2' > /etc/sysctl.d/99-late.conf", "99-late.conf"),
-        ("echo 2 > /proc/sys/net/ipv4/tcp_tw_reuse", "net.ipv4.tcp_tw_reuse is 2, and 1 was set"),
+        pytest.param(
+            "echo 'net.ipv4.tcp_tw_reuse = 2' > /etc/sysctl.d/99-late.conf", "99-late.conf", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "echo 2 > /proc/sys/net/ipv4/tcp_tw_reuse",
+            "net.ipv4.tcp_tw_reuse is 2, and 1 was set",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_gets_worse_in_what_a_fix_touches_gives_it_back(spoil: str, why: str) -> None:
     watch = "while [ ! -e /etc/sysctl.d/90-vdscheck.conf ]; do sleep 0.005; done"
     done = in_namespace(
         f"""
-        ({watch}; {spoil}) &
+        (timeout 100 sh -c {shlex.quote(watch)} && {spoil}) &
         # The drop-in is the last that is written: what happens from then on is seen by verifying, or not at all.
         strace -f -o /dev/null -e trace=fsync -e inject=fsync:delay_exit=300000:when=4 \\
           "$PYTHON" -m vdscheck --fix --yes --json --passive --only 'sysctl.*' > report.json; code
@@ -211,27 +214,11 @@ def test_a_table_that_fills_beside_a_fix_of_something_else_gives_nothing_back(ma
 
 def test_a_table_that_fills_beside_a_fix_of_its_size_gives_nothing_back(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "root", "kubernetes-node")
+    machine.file("etc/modules-load.d/conntrack.conf", "nf_conntrack\n")
     machine.write(TABLE, "1000")
     record = machine.fix(measure=busier(machine, conntrack={"count": 10**9}))
     assert TABLE in {each.key for each in record.changes}
     assert record.outcome == "applied", record.detail
-
-
-def test_a_table_that_is_smaller_after_a_fix_of_its_size_gives_it_back(tmp_path: Path) -> None:
-    machine = Machine(tmp_path / "root", "kubernetes-node")
-    machine.write(TABLE, "1000")
-
-    def used(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
-        outcome = machine.measure(host, entries)
-        if "kernel.conntrack" in outcome.measurements:
-            count = 100 if machine.read(TABLE) == "1000" else 10
-            maximum = 1000 if machine.read(TABLE) == "1000" else 10
-            outcome.measurements["kernel.conntrack"] = taken(Conntrack(count=count, maximum=maximum))
-        return outcome
-
-    record = machine.fix(measure=used)
-    assert (record.outcome, "sysctl.conntrack got worse" in record.detail) == ("given-back", True), record
-    assert machine.read(TABLE) == "1000"
 
 
 # The table

@@ -86,10 +86,15 @@ def test_an_undo_says_of_each_key_what_it_found_gave_back_and_what_the_next_boot
     ("move", "where"),
     [
         ("mv /etc/sysctl.d/90-vdscheck.conf /etc/sysctl.d/99-mine.conf", "/etc/sysctl.d/99-mine.conf:"),
-        ("cp /etc/sysctl.d/90-vdscheck.conf /etc/sysctl.d/10-mine.conf", "/etc/sysctl.d/10-mine.conf:"),
-        (
+        pytest.param(
+            "cp /etc/sysctl.d/90-vdscheck.conf /etc/sysctl.d/10-mine.conf",
+            "/etc/sysctl.d/10-mine.conf:",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             f"mount -t tmpfs none /usr/lib/tmpfiles.d; echo '{LATE}' > /usr/lib/tmpfiles.d/x.conf",
             "/usr/lib/tmpfiles.d/x.conf",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["moved", "copied", "late"],
@@ -105,6 +110,7 @@ def test_what_sets_a_key_again_at_boot_is_named(move: str, where: str) -> None:
 
 
 @needs_root
+@pytest.mark.slow
 def test_after_a_reboot_the_value_is_as_the_boot_left_it() -> None:
     found = parts(f"fix --yes -q > /dev/null; {OTHER_BOOT}\nvdscheck undo --json; echo ----\nkeys")
     said = changes(valid(found[0]))
@@ -114,6 +120,7 @@ def test_after_a_reboot_the_value_is_as_the_boot_left_it() -> None:
 
 
 @needs_root
+@pytest.mark.slow
 def test_an_entry_that_names_no_file_does_not_make_its_line_go_away() -> None:
     edit = (
         "import glob, json; path, = glob.glob('/var/lib/vdscheck/journal/*.json'); entry = json.load(open(path)); "
@@ -127,6 +134,7 @@ def test_an_entry_that_names_no_file_does_not_make_its_line_go_away() -> None:
 
 
 @needs_root
+@pytest.mark.slow
 def test_what_cannot_be_seen_of_the_next_boot_is_not_claimed(tmp_path: Path) -> None:
     from tests.program import plugin
 
@@ -145,6 +153,7 @@ def test_what_cannot_be_seen_of_the_next_boot_is_not_claimed(tmp_path: Path) -> 
 
 
 @needs_root
+@pytest.mark.slow
 def test_an_undo_that_is_refused_is_one_document_as_well() -> None:
     found = parts(
         """
@@ -184,7 +193,7 @@ def test_an_undo_of_nothing_is_one_document(tmp_path: Path) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("state", ["held", "begun"])
+@pytest.mark.parametrize("state", ["held", pytest.param("begun", marks=pytest.mark.slow)])
 def test_a_full_disk_stops_no_undo(state: str) -> None:
     found = parts(
         f"""
@@ -216,8 +225,8 @@ def test_a_full_disk_stops_no_undo(state: str) -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("where", ["/var/lib/vdscheck", "/etc/sysctl.d"])
-@pytest.mark.parametrize("how", ["size=8k", "nr_inodes=3"])
+@pytest.mark.parametrize("where", [pytest.param("/var/lib/vdscheck", marks=pytest.mark.slow), "/etc/sysctl.d"])
+@pytest.mark.parametrize("how", ["size=8k", pytest.param("nr_inodes=3", marks=pytest.mark.slow)])
 def test_a_fix_on_a_full_disk_is_refused_before_anything_is_written(where: str, how: str) -> None:
     found = parts(
         f"""
@@ -244,10 +253,10 @@ def test_a_fix_on_a_full_disk_is_refused_before_anything_is_written(where: str, 
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        ("chown 12345:12345 $file", "belongs to user 12345"),
+        pytest.param("chown 12345:12345 $file", "belongs to user 12345", marks=pytest.mark.slow),
         ("chmod 666 $file", "can be written by others"),
-        ("chmod 664 $file", "can be written by others"),
-        ("chown 12345 $file; chmod 600 $file", "belongs to user 12345"),
+        pytest.param("chmod 664 $file", "can be written by others", marks=pytest.mark.slow),
+        pytest.param("chown 12345 $file; chmod 600 $file", "belongs to user 12345", marks=pytest.mark.slow),
     ],
 )
 def test_a_drop_in_that_somebody_else_can_write_is_refused(make: str, why: str) -> None:

@@ -1,0 +1,72 @@
+"""A fix that is interrupted gives back what it changed, within a time of its own, and names what it could not."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.fix_hosts import Machine, in_memory
+from vdscheck import transaction
+from vdscheck.journal import Journal, unfinished
+from vdscheck.transaction import Desk, Kernel
+
+REUSE, IDLE = "net.ipv4.tcp_tw_reuse", "net.ipv4.tcp_slow_start_after_idle"
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with in_memory() as folder:
+        yield Machine(folder / "root", "web")
+
+
+class Stuck(Kernel):
+    """A kernel in which something happens when one key is given back."""
+
+    def __init__(self, machine: Machine, act: Callable[[], object]) -> None:
+        super().__init__(str(machine.settings))
+        self.act = act
+
+    def write(self, key: str, value: str) -> None:
+        if (key, value) == (REUSE, "2"):
+            self.act()
+        super().write(key, value)
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [(lambda: time.sleep(600), "does not answer within 0.5 s"), (lambda: os._exit(9), "exit code 9")],
+    ids=["hangs", "dies"],
+)
+def test_a_give_back_that_does_not_end_is_given_up_and_says_what_is_left(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], said: str
+) -> None:
+    monkeypatch.setattr(transaction, "GIVE_BACK_LIMIT_S", 0.5)
+    before = machine.values, machine.files
+    desk = Desk(machine.host, Stuck(machine, act), "1")
+    record = machine.fix(desk=desk, stopped=lambda: machine.read(REUSE) == "1")
+    assert record.outcome == "given-back"
+    assert record.detail.startswith("interrupted; what was changed could not be given back: ")
+    assert f"{REUSE} is not 2" in record.detail
+    assert f"{IDLE} is not" not in record.detail, "what could be given back was"
+    assert said in record.detail
+    assert {each.key: each.outcome for each in record.changes}[REUSE] == "left"
+    assert "ended in the middle" in (unfinished(machine.host) or "")
+    assert machine.undo() == ()
+    assert (machine.values, machine.files) == before
+
+
+def test_an_interruption_after_it_was_verified_keeps_the_fix(machine: Machine) -> None:
+    kept: list[bool] = []
+    advance = Journal.advance
+
+    def noticed(self: Journal, entry: object, state: object) -> object:
+        kept.append(True)  # the signal comes while it is written that the fix holds
+        return advance(self, entry, state)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "advance", noticed)
+        record = machine.fix(stopped=lambda: bool(kept))
+    assert record.outcome == "applied"
+    assert machine.states() == ["held"]
+    assert machine.read(REUSE) == "1"
