@@ -21,7 +21,7 @@ from vdscheck.guard import deadline, hand_over, how_it_ended, silence
 from vdscheck.jobs import FRAME_LIMIT_BYTES, Frame, FrameHead, Job, speaker, told, work
 from vdscheck.limits import limit_of, limit_of_death, oom_kills, why_refused
 from vdscheck.model import Absent, Reason, limited, unmeasured
-from vdscheck.pauses import SHORTEST_S, Waits, lasting
+from vdscheck.pauses import SHORTEST_S, Halts, Waits, lasting
 from vdscheck.process_tree import descendants
 from vdscheck.secrets import leave_out_of, what_failed
 from vdscheck.target import Target
@@ -70,10 +70,7 @@ class Parent:
         self._lost: set[int] = set()
         self._statuses: dict[int, int] = {}
         self._waits = Waits()
-        self._halted: dict[int, float] = {}
-        """Since when a child is stopped by a signal (SIGSTOP)."""
-        self._resumed: dict[int, float] = {}
-        """How long a child was, that goes on."""
+        self._halts = Halts()
         self._anew: set[str] = set()
         """The jobs that are done anew after a pause: not more than once."""
         self._has_measured: set[str] = set()
@@ -135,7 +132,6 @@ class Parent:
         child = _Child(pid, receive, list(jobs), self._deadline(jobs[0]))
         self._children[receive] = child
         self._waits.begin()
-        self._resumed.pop(pid, None)
         self._selector.register(receive, selectors.EVENT_READ)
         return None
 
@@ -174,8 +170,9 @@ class Parent:
                     self._read(self._children[key.fd])
             self._reap()
             for child in list(self._children.values()):
-                if child.pid in self._resumed:
-                    self._interrupted(child, self._resumed.pop(child.pid), by_itself=True)
+                stopped_s = self._halts.ended_s(child.pid)
+                if stopped_s is not None:
+                    self._interrupted(child, stopped_s, by_itself=True)
                 # A descendant may hold the pipe open that the child has left.
                 elif time.monotonic() >= child.until or (not child.jobs and child.pid in self._statuses):
                     self._overdue(child)
@@ -301,7 +298,7 @@ class Parent:
         why = f"{job.probe.id} was not done within {job.deadline_s:g} s"
         if time.monotonic() >= self._ends_at:
             why = f"{job.probe.id} was not done when the time of the whole run was over"
-        if child.pid in self._halted:
+        if self._halts.is_halted(child.pid):
             why = f"{job.probe.id} was stopped by a signal, and not continued"
         self._fail(child, unmeasured(Reason.TIMEOUT, why))
 
@@ -359,11 +356,7 @@ class Parent:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
                 if pid == 0:
                     break
-                if os.WIFSTOPPED(status):
-                    self._halted[pid] = time.monotonic()
-                elif os.WIFCONTINUED(status):
-                    self._resumed[pid] = time.monotonic() - self._halted.pop(pid, time.monotonic())
-                else:
+                if not self._halts.note(pid, status):
                     self._statuses[pid] = status
 
     def _end_all(self) -> None:

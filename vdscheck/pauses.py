@@ -109,3 +109,36 @@ def _read(path: str, limit_bytes: int) -> bytes:
         finally:
             os.close(descriptor)
     return b""
+
+
+class Halts:
+    """The processes that a signal stopped, and those that were continued, from what waitpid(2) says of them."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[int, float] = {}
+        self._lasted_s: dict[int, float] = {}
+
+    def note(self, pid: int, status: int) -> bool:
+        """Whether a status says nothing but that a process was stopped, or continued."""
+        now_s = time.monotonic()
+        if os.WIFSTOPPED(status):
+            self._since_s[pid] = now_s
+        elif os.WIFCONTINUED(status):
+            self._lasted_s[pid] = now_s - self._since_s.pop(pid, now_s)
+        else:
+            self.forget(pid)
+            return False
+        return True
+
+    def is_halted(self, pid: int) -> bool:
+        """Whether a process is stopped now."""
+        return pid in self._since_s
+
+    def ended_s(self, pid: int) -> float | None:
+        """How long a process was stopped that goes on, told once; None of one that was not."""
+        return self._lasted_s.pop(pid, None)
+
+    def forget(self, pid: int) -> None:
+        """A process is no more."""
+        self._since_s.pop(pid, None)
+        self._lasted_s.pop(pid, None)
