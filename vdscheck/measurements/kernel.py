@@ -32,8 +32,8 @@ KERNEL_KEYS = (
 class KernelOwner:
     """Whose kernel this is, by facts that root and an ordinary user see alike.
 
-    From the mount options of /proc/sys in /proc/self/mountinfo, the name of PID 2, /proc/self/uid_map
-    and the inode numbers of the initial pid and user namespaces.
+    From the inode numbers of the initial pid and user namespaces, /proc/self/uid_map, the name of PID 2
+    and whether / is the root of PID 1; the mount options of /proc/sys say whether it may be written.
     """
 
     ours: bool

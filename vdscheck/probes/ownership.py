@@ -167,7 +167,7 @@ def _of_the_root(host: Host, table: _Mounts) -> Fact | None:
     """Whether / is that of PID 1, by the folders themselves, or by what is mounted there where those are closed."""
 
     def is_same() -> bool:
-        return os.path.samestat(os.stat("/proc/1/root/."), os.stat("/"))
+        return os.path.samestat(os.stat("/proc/1/root/"), os.stat("/"))
 
     try:
         same, seen = bool(host.fact("root-of-pid-1", is_same)), "/proc/1/root"
