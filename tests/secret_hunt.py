@@ -23,7 +23,7 @@ from vdscheck.cli import app
 from vdscheck.config import KEYS
 
 from .cluster.api_servers import LISTS, Answer, ApiServer, api_server
-from .hostile_redis import bulk, requests, server
+from .hostile_redis import answers, bulk, requests, server
 from .lab.redis_server import free_port
 from .program import environment
 
@@ -58,7 +58,13 @@ class Secrets:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    yield from (secret, repr(secret)[1:-1], quote(secret, safe=""), json.dumps(secret)[1:-1])
+    yield from (
+        secret,
+        repr(secret)[1:-1],
+        repr(secret.encode())[2:-1],
+        quote(secret, safe=""),
+        json.dumps(secret)[1:-1],
+    )
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + secret.encode())
         yield encoded.decode()[4 if before else 0 : -4]
@@ -177,8 +183,12 @@ def hunt_redis(hunt: Hunt, stack: ExitStack, shut: int) -> None:
     only = ("run", "--only", "redis.clients", "--only", "redis.persistence", *OUTPUTS)
     ports = {form: stack.enter_context(server(repeating(form))) for form in forms_of("")}
     for form, port in ports.items():
-        password = quote(new(f"redis, repeated as {form}", "/+'é" if form in ("repr", "percent") else ""))
+        password = quote(new(f"redis, repeated as {form}", "/+'éöü→" if form in ("repr", "percent") else ""))
         hunt.add(*only, VDSCHECK_REDIS_URL=f"redis://:{password}@127.0.0.1:{port}")
+    refusing_all = dict.fromkeys(("info", "config", "latency", "slowlog"), b"-NOPERM no permissions\r\n")
+    forbidding = stack.enter_context(server(answers(ping=b"+PONG\r\n", **refusing_all)))
+    login = f"{new('a user who may do nothing')}:{new('the password of one')}"
+    hunt.add(*only, VDSCHECK_REDIS_URL=f"redis://{login}@127.0.0.1:{forbidding}")
     pong = stack.enter_context(server(saying_pong))
     name = new("redis, as a name of INFO")
     hunt.add("run", "--only", "redis.latency", *OUTPUTS, "--redis", f"redis://:{name}@127.0.0.1:{ports['plain']}")

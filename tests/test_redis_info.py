@@ -163,6 +163,12 @@ def test_a_password_that_is_repeated_as_a_status_is_no_status(words: str) -> Non
     assert value
 
 
+@pytest.mark.parametrize("name", ["role", "used_memory", "connected_clients"])
+def test_a_password_that_is_a_name_of_info_takes_nothing_from_it(name: str) -> None:
+    parse(f"redis://:{name}@db")
+    assert set(redis_info.info(INFO)) >= {name}
+
+
 @pytest.mark.parametrize("word", ["master", "standalone", "noeviction", "allkeys-lru", "volatile-ttl", "7.0.15"])
 def test_a_password_that_is_a_word_of_info_does_not_make_a_master_something_else(word: str) -> None:
     parse(f"redis://:{word}@db")

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import time
 from urllib.parse import quote, quote_plus
 
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck import secrets
+from vdscheck import cli, secrets
+from vdscheck.jobs import Frame, Job, work
 from vdscheck.measurements import CommandTime
+from vdscheck.plugin import Host, probe
 from vdscheck.secrets import (
     has_secret,
     hide_addresses,
@@ -208,6 +211,29 @@ def test_a_failure_is_told_by_its_type_and_never_by_its_text() -> None:
     assert what_failed(KeyError("S3CR")) == "KeyError"
     assert what_failed(FileNotFoundError(2, "x", "S3CR")) == "FileNotFoundError: no such file or directory"
     assert what_failed(OSError("S3CR")) == "OSError"
+
+
+@probe("acme.broken")
+def broken(_host: Host) -> CommandTime:
+    """Does what many libraries do: quotes what it had in its hands."""
+    return CommandTime(name="x", calls=int("S3CR3T-W0RD"), total_us=1)
+
+
+def test_what_a_probe_raises_is_told_by_its_type_and_its_place() -> None:
+    said: list[Frame] = []
+    work(Host(), [Job("acme.broken", broken, CommandTime, None, 0.0, 1.0)], said.append)
+    (absent,) = [frame.absent for frame in said if frame.absent is not None]
+    assert "S3CR3T" not in absent.detail
+    assert re.fullmatch(r"acme\.broken failed \(.*\): ValueError at test_secrets\.py:[0-9]+", absent.detail)
+
+
+def test_a_bug_is_told_by_its_type_and_its_place(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="S3CR3T-W0RD") as quoting:
+        int("S3CR3T-W0RD")
+    assert cli._failed(quoting.value) == 4
+    said = capfd.readouterr().err
+    assert "S3CR3T" not in said
+    assert re.search(r"a bug: ValueError \(.*test_secrets\.py:[0-9]+\)", said)
 
 
 def test_programs_of_others_do_not_get_what_is_for_this_one() -> None:

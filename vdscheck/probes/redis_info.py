@@ -12,7 +12,7 @@ from vdscheck.measurements import (
     RedisReplica,
     RedisReplication,
 )
-from vdscheck.probes.redis_words import shown
+from vdscheck.probes.redis_words import printable
 from vdscheck.secrets import redacted
 
 LARGEST = 1 << 62
@@ -36,7 +36,7 @@ def info(answer: Any) -> Info:  # noqa: ANN401 - what a server sends
     for line in answer.split(b"\n")[:LINES_LIMIT]:
         name, colon, value = line.strip().partition(b":")
         if colon and not line.startswith(b"#"):
-            found[shown(name)] = value.decode("utf-8", "replace")
+            found[printable(name)] = value.decode("utf-8", "replace")
     return found
 
 
@@ -202,7 +202,7 @@ def histograms(answer: Any) -> Histograms:  # noqa: ANN401
             if 0 <= bound < LARGEST and below < upto < LARGEST:
                 own[bound] = upto - below
                 below = upto
-        found[shown(name)[:60]] = own
+        found[printable(name)[:60]] = own
     return found
 
 
@@ -233,7 +233,7 @@ def events(answer: Any, since_s: int) -> Mapping[str, int]:  # noqa: ANN401
         parts = _listed(entry)
         match parts[:3]:
             case [bytes() as name, int() as at_s, int() as took_ms] if at_s >= since_s and 0 <= took_ms < LARGEST:
-                found[shown(name)[:40]] = took_ms
+                found[printable(name)[:40]] = took_ms
     return found
 
 

@@ -13,9 +13,14 @@ _WITH_SUBCOMMAND = ("CONFIG", "LATENCY", "SLOWLOG", "CLIENT")
 
 def shown(said: bytes | str) -> str:
     """Words of a server as one short line in which nothing acts on a terminal, and no secret stands."""
-    text = safe_text(said)[: 2 * SHOWN_LIMIT]
-    plain = redact("".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text))
+    plain = redact(printable(said))
     return plain if len(plain) <= SHOWN_LIMIT else f"{plain[:SHOWN_LIMIT]}..."
+
+
+def printable(said: bytes | str) -> str:
+    """The beginning of what a server says, with all that is not printable escaped: what names are compared by."""
+    text = safe_text(said)[: 2 * SHOWN_LIMIT]
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def meaning(text: str, words: Sequence[str], server: RedisServer) -> tuple[Reason, str]:
