@@ -187,6 +187,7 @@ def raced(folder: Path, count: int) -> list[list[Any]]:
 
 
 @AS_ROOT
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("count", [RACES, pytest.param(35, marks=pytest.mark.slow)])
 def test_whoever_exchanges_the_root_for_a_link_to_the_running_system_never_reaches_it(
     tmp_path: Path, count: int
