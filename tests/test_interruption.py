@@ -185,3 +185,23 @@ def test_a_judging_that_takes_long_ends_at_a_signal(tmp_path: Path, words: tuple
         assert (valid(stdout)["run"]["complete"], said) == (False, "")
     else:
         assert (stdout, said) == ("", "vdscheck: interrupted before anything was examined\n")
+
+
+def test_a_check_of_others_that_takes_long_costs_an_interrupted_run_no_other_finding(tmp_path: Path) -> None:
+    marker = tmp_path / "judging"
+    running = subprocess.Popen(
+        [*PROGRAM, "--passive", "--json", "--only", "acme.*", "--only", "sysctl.somaxconn"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        env=environment(PYTHONPATH=str(plugin(tmp_path, SLOW_CHECK.format(marker=str(marker))))),
+    )
+    wait_for(lambda: marker.exists() or running.poll() is not None)
+    running.send_signal(signal.SIGTERM)
+    stdout, said = running.communicate(timeout=20)
+    assert (running.returncode, said) == (143, "")
+    report = valid(stdout)
+    assert report["run"]["complete"] is False
+    reasons = {finding["id"]: finding["reason"] for finding in report["findings"]}
+    assert reasons == {"acme.slow": "not-run", "sysctl.somaxconn": None}

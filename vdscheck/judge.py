@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from vdscheck.catalogue import Catalogue, CheckEntry, Need
-from vdscheck.guard import guarded, is_ours, trial
+from vdscheck.guard import StoppedError, guarded, is_ours, trial
 from vdscheck.lost import limit_warnings
 from vdscheck.model import (
     Absent,
@@ -192,7 +192,11 @@ def _called(entry: CheckEntry, subject: str | None, arguments: Mapping[str, Any]
             return None, f"{type(error).__name__}: {error}"
 
     # A check of others may end the process that it runs in, and the report with it.
-    why = "" if is_ours(check.function.__module__) else trial(lambda: called()[1], CHECK_LIMIT_S)
+    try:
+        why = "" if is_ours(check.function.__module__) else trial(lambda: called()[1], CHECK_LIMIT_S)
+    except StoppedError:
+        late = unmeasured(Reason.NOT_RUN, "the run was interrupted before this was judged")
+        return [(subject, _judgement(late))]
     if not why:
         result, why = called()
     if why:
