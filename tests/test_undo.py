@@ -226,12 +226,18 @@ def test_a_full_disk_stops_no_undo(state: str) -> None:
 
 @needs_root
 @pytest.mark.parametrize("where", [pytest.param("/var/lib/vdscheck", marks=pytest.mark.slow), "/etc/sysctl.d"])
-@pytest.mark.parametrize("how", ["size=8k", pytest.param("nr_inodes=3", marks=pytest.mark.slow)])
-def test_a_fix_on_a_full_disk_is_refused_before_anything_is_written(where: str, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "fill"),
+    [
+        ("size=8k", "cat /dev/zero > full"),
+        pytest.param("size=1m,nr_inodes=3", "touch 1 2", marks=pytest.mark.slow),
+    ],
+)
+def test_a_fix_on_a_full_disk_is_refused_before_anything_is_written(where: str, how: str, fill: str) -> None:
     found = parts(
         f"""
         mount -t tmpfs -o mode=755,{how} none {where}
-        cat /dev/zero > {where}/full 2>/dev/null; touch {where}/1 {where}/2 2>/dev/null
+        (cd {where} && {fill}) 2>/dev/null
         ls -AR /etc/sysctl.d /var/lib/vdscheck > before
         strace -f -qq -o writes -P /proc/sys/net/core/somaxconn -e trace=openat \\
           "$PYTHON" -m vdscheck --fix --yes --json --passive --only 'sysctl.*'; code; echo ----
