@@ -102,6 +102,12 @@ def load(*, clusters: bool = True) -> Catalogue:
     Entry points whose name begins with `cluster-` serve clusters alone; a run on a host does without
     them, and saves their import. Raises CatalogueError for what cannot be loaded or is declared wrongly.
     """
+    if sys.flags.optimize > 1:
+        message = (
+            "python -OO (PYTHONOPTIMIZE=2) takes away the docstrings that checks and probes are documented by: "
+            "run vdscheck without it"
+        )
+        raise CatalogueError(message)
     found: list[tuple[str, Any]] = []
     for name, value in sorted(entry_points(GROUP, sys.path), key=lambda point: (point[1], point[0])):
         if clusters or not name.startswith(FOR_CLUSTERS):

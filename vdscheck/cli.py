@@ -490,6 +490,20 @@ class _StandardOutput(TextIOBase):
         return len(text)
 
 
+_COMPLETION = "_VDSCHECK_COMPLETE"
+"""What a shell sets that asks for completions: typer makes the name from that of the program."""
+_SAID_LIMIT = 1000
+"""Characters of a refusal: an argument that it repeats may have a megabyte."""
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse a value that is there and empty, as an unset variable of a shell leaves it."""
+    for before, word in zip(["the command", *words], words, strict=False):
+        if not word or re.fullmatch(r"--[a-z-]+=", word):
+            message = f"{word.removesuffix('=') or before}: the value is empty: give one, or leave it out"
+            raise _REFUSALS[0](message)
+
+
 def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `received` holds the signals that have come so far."""
     global _received  # noqa: PLW0603 - typer's commands take nothing but their options
@@ -501,15 +515,20 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
     secrets.register_addresses([*words, *os.environ.values()])
     _complete_as_run(os.environ)
     try:
+        _refuse_empty(words)
         with redirect_stdout(_StandardOutput()):
             result: Any = app(words, prog_name="vdscheck", standalone_mode=False)
     except SystemExit as end:  # how the shell completion ends
-        return end.code if isinstance(end.code, int) else 0
+        return 2 if end.code else 0
     except guard.StoppedError:
         return 128 + received[0]
     except _REFUSALS as error:
         return _refused(_one_line(error), 2)
     except Exception as error:  # noqa: BLE001 - sorted below; what is left is a bug of ours
+        if _COMPLETION in os.environ:
+            return _refused(
+                "the shell asks for completions by COMP_WORDS and COMP_CWORD: they are not there or wrong", 2
+            )
         return _failed(error)
     return result if isinstance(result, int) else 0
 
@@ -530,6 +549,8 @@ def _failed(error: Exception) -> int:
         return _refused(str(error), 2)
     if isinstance(error, output.OutputError):
         return _refused(str(error), 128 + _received[0] if _received else 4)
+    if _COMPLETION in os.environ:
+        return _refused("a shell asks for completions with COMP_WORDS and COMP_CWORD: they are missing or wrong", 2)
     limit = limit_of(error)
     if limit is not None:
         return _refused(f"no report: {limit} stopped the program; raise it and run again", 4)
@@ -543,5 +564,8 @@ def _failed(error: Exception) -> int:
 def _refused(message: str, code: int) -> int:
     from vdscheck.render.formats import say
 
+    if len(message) > _SAID_LIMIT:
+        half = _SAID_LIMIT // 2
+        message = f"{message[:half]} ... {message[-half:]}"
     say(f"vdscheck: {message}")
     return code

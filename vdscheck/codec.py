@@ -94,7 +94,7 @@ def decode_report(data: bytes, types: Mapping[str, Any]) -> SavedReport:
     """
     whole = decode(data.removeprefix(codecs.BOM_UTF8), dict[str, Any])
     tree = {name: whole[name] for name in SavedReport.__dataclass_fields__ if name in whole}
-    _refuse_absurd(tree, "", 0)
+    refuse_absurd(tree)
     _refuse_another_version(tree.get("schema_version"))
     saved = convert(tree, SavedReport)
     _refuse_no_day(saved.run.started_at)
@@ -123,14 +123,17 @@ def _refuse_no_day(started_at: str) -> None:
     raise CodecError(message)
 
 
-def _refuse_absurd(value: dict[str, Any] | list[Any], where: str, depth: int) -> None:
-    """Refuse numbers that cannot be calculated with, or be written again as JSON, and names and depths without end."""
+def refuse_absurd(value: dict[str, Any] | list[Any], where: str = "", depth: int = 0) -> None:
+    """Refuse numbers that cannot be calculated with, or be written as JSON, and names and depths without end.
+
+    Raises CodecError, which names the place.
+    """
     if depth > DEPTH_LIMIT:
         message = f"{_shown(where)} is nested more than {DEPTH_LIMIT} deep"
         raise CodecError(message)
     for place, each in _parts(value, where):
         if isinstance(each, dict | list):
-            _refuse_absurd(each, place, depth + 1)
+            refuse_absurd(each, place, depth + 1)
         elif isinstance(each, int) and not LEAST_WHOLE <= each <= MOST_WHOLE:
             message = f"{_shown(place)} is a number beyond 64 bits"
             raise CodecError(message)

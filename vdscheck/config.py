@@ -10,7 +10,7 @@ from dataclasses import field
 from enum import Enum
 from typing import Any
 
-from vdscheck import trusted
+from vdscheck import codec, trusted
 from vdscheck.model import UnavailableError, frozen
 from vdscheck.ruleset import OFFER, nearest
 from vdscheck.secrets import register_addresses, register_leaves
@@ -98,6 +98,11 @@ def _parsed(raw: bytes, path: str, *, here: bool) -> dict[str, Any]:
     except RecursionError as error:
         message = f"configuration {shown}: nested too deeply"
         raise ConfigError(message) from error
+    try:
+        codec.refuse_absurd(table)
+    except codec.CodecError as error:
+        message = f"configuration {shown}: {error}"
+        raise ConfigError(message) from error
     # A server to connect to, and what only a plugin knows the meaning of.
     register_addresses(table)
     register_leaves(table.get("plugin"))
@@ -155,6 +160,9 @@ def _words(value: object) -> list[str]:
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         message = f"a text or a list of texts is wanted, not {_kind(value)}"
         raise ValueError(message)
+    if not all(word.strip() for word in words):
+        message = "an empty text: leave it out"
+        raise ValueError(message)
     if len(words) > WORDS_LIMIT or any(len(word) > WORD_LIMIT for word in words):
         message = f"at most {WORDS_LIMIT:,} texts of {WORD_LIMIT:,} characters"
         raise ValueError(message)
@@ -181,6 +189,9 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         message = f"a text is wanted, not {_kind(value)}"
         raise ValueError(message)  # noqa: TRY004 - all refusals are one type
+    if not value.strip():
+        message = "an empty text: leave it out"
+        raise ValueError(message)
     return value
 
 

@@ -1,5 +1,6 @@
 """The options of the command line, each in one place for all the commands that take it."""
 
+import math
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
@@ -26,6 +27,14 @@ def profiles(incomplete: str) -> list[str]:
     from vdscheck.catalogue import load
 
     return [name for name in sorted(load().profiles) if name.startswith(incomplete)]
+
+
+def finite(number: float | None) -> float | None:
+    """A number that can be compared: `nan` is inside every range."""
+    if number is not None and not math.isfinite(number):
+        message = f"{number} is not a number of seconds"
+        raise typer.BadParameter(message)
+    return number
 
 
 Profile = Annotated[
@@ -94,7 +103,9 @@ Verbose = Annotated[
 NoColor = Annotated[bool | None, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).", show_default=False)]
 Duration = Annotated[
     float | None,
-    typer.Option("--duration", help="Measure for so many seconds (10).", metavar="S", min=0.5, max=86_400),
+    typer.Option(
+        "--duration", help="Measure for so many seconds (10).", metavar="S", min=0.5, max=86_400, callback=finite
+    ),
 ]
 
 
@@ -102,9 +113,14 @@ Duration = Annotated[
 
 Ipv4 = Annotated[bool, typer.Option("-4", help="By IPv4 alone.")]
 Ipv6 = Annotated[bool, typer.Option("-6", help="By IPv6 alone.")]
-Rounds = Annotated[int, typer.Option("--rounds", help="Ask each hop so often, and the end ten times as often.", min=1)]
+Rounds = Annotated[
+    int, typer.Option("--rounds", help="Ask each hop so often, and the end ten times as often.", min=1, max=1_000_000)
+]
 Interval = Annotated[
-    float, typer.Option("--interval", help="Seconds from one round to the next.", metavar="S", min=0.1, max=60)
+    float,
+    typer.Option(
+        "--interval", help="Seconds from one round to the next.", metavar="S", min=0.1, max=60, callback=finite
+    ),
 ]
 TcpPort = Annotated[
     int | None,

@@ -51,9 +51,12 @@ class BoundedSocket:
     def _holds_an_answer(self) -> bool:
         """Whether something was sent that nobody asked for. An error may be: whoever is refused is told so at once.
 
-        Under TLS this cannot be seen: what is there to be read may be TLS's own.
+        Before the first request it is that one's answer, whatever it is. Under TLS this cannot be seen: what is
+        there to be read may be TLS's own.
         """
-        if isinstance(self._socket, ssl.SSLSocket) or not select.select([self._socket], [], [], 0)[0]:
+        if not self.sent_ns or isinstance(self._socket, ssl.SSLSocket):
+            return False
+        if not select.select([self._socket], [], [], 0)[0]:
             return False
         try:
             return self._socket.recv(1, socket.MSG_PEEK) not in (b"", b"-")
