@@ -23,6 +23,8 @@ import pytest
 from tests.program import environment
 
 PROJECT = Path(__file__).resolve().parents[1]
+LIMIT_S = 90
+"""How long it stays at the most: a program that waits for it in the kernel cannot be killed before it goes."""
 INIT = 26
 ACCESS = 34
 _MS_NOSUID_NODEV = 2 | 4
@@ -86,7 +88,7 @@ def _main(folder: str, cwd: str, *argv: str) -> None:
 def _wait(pidfd: int) -> None:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    poll.poll()
+    poll.poll(1000 * LIMIT_S)
 
 
 if __name__ == "__main__":
