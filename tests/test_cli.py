@@ -154,7 +154,7 @@ def test_a_report_with_hostile_overrides_is_refused(tmp_path: Path) -> None:
         (["--root", "/no/such/folder"], "there is no such folder"),
         (["--config", "/no/such/file"], "there is no /no/such/file"),
         (["--config", "/"], "is not a regular file"),
-        (["--config", ""], "--config: name a file"),
+        (["--config", ""], "--config: the value is empty"),
         (["-q", "-v"], "--quiet and --verbose exclude each other"),
         (["--json", "--format", "text"], "--json and --format text exclude each other"),
         (["--only", "sysctl.overcommit"], "no check of profile web; sysctl.overcommit is judged by: "),

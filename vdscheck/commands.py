@@ -228,9 +228,6 @@ def _redis(asked: Asked) -> Sequence[str]:
 
 def settle(asked: Asked) -> Settings:
     """Read the configuration that counts and check what can be checked before anything is measured."""
-    if asked.config == "":
-        message = "--config: name a file"
-        raise UsageError(message)
     if asked.config is not None and asked.no_config:
         message = "--config and --no-config exclude each other"
         raise UsageError(message)
