@@ -34,14 +34,14 @@ class Stuck(Kernel):
 
 
 @pytest.mark.parametrize(
-    ("act", "said"),
-    [(lambda: time.sleep(600), "does not answer within 0.5 s"), (lambda: os._exit(9), "exit code 9")],
+    ("act", "limit_s", "said"),
+    [(lambda: time.sleep(600), 0.5, "does not answer within 0.5 s"), (lambda: os._exit(9), 20, "exit code 9")],
     ids=["hangs", "dies"],
 )
 def test_a_give_back_that_does_not_end_is_given_up_and_says_what_is_left(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], said: str
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], limit_s: float, said: str
 ) -> None:
-    monkeypatch.setattr(transaction, "GIVE_BACK_LIMIT_S", 0.5)
+    monkeypatch.setattr(transaction, "GIVE_BACK_LIMIT_S", limit_s)
     before = machine.values, machine.files
     desk = Desk(machine.host, Stuck(machine, act), "1")
     record = machine.fix(desk=desk, stopped=lambda: machine.read(REUSE) == "1")

@@ -492,8 +492,6 @@ class _StandardOutput(TextIOBase):
 
 _COMPLETION = "_VDSCHECK_COMPLETE"
 """What a shell sets that asks for completions: typer makes the name from that of the program."""
-_SAID_LIMIT = 1000
-"""Characters of a refusal: an argument that it repeats may have a megabyte."""
 
 
 def _refuse_empty(words: Sequence[str]) -> None:
@@ -562,10 +560,10 @@ def _failed(error: Exception) -> int:
 
 
 def _refused(message: str, code: int) -> int:
-    from vdscheck.render.formats import say
+    from vdscheck.render.formats import LINE_LIMIT, say
 
-    if len(message) > _SAID_LIMIT:
-        half = _SAID_LIMIT // 2
+    if len(message) > LINE_LIMIT - len("vdscheck: "):
+        half = LINE_LIMIT // 2 - len("vdscheck: ")
         message = f"{message[:half]} ... {message[-half:]}"
     say(f"vdscheck: {message}")
     return code
