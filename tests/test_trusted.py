@@ -133,19 +133,15 @@ class Held(NamedTuple):
         """Whether the user that calls this can change what is read there, by any of the ways that there are."""
         folder, file = f"/proc/self/fd/{self.folder}", f"/proc/self/fd/{self.file}"
 
-        def another_in_its_place() -> None:
+        def one_more_name() -> None:  # as it may have been put there: moved out of a folder of his, or linked
             os.mkdir(f"{folder}/new")
-            try:
-                os.rename(f"{folder}/file", f"{folder}/new/file")
-                os.rename(f"{folder}/new/file", f"{folder}/file")
-            finally:
-                os.rmdir(f"{folder}/new")
+            os.rmdir(f"{folder}/new")
 
         ways = (
             lambda: os.close(os.open(file, os.O_WRONLY)),
             lambda: os.chmod(file, os.stat(file).st_mode),
             lambda: os.chmod(folder, os.stat(folder).st_mode),
-            another_in_its_place,
+            one_more_name,
         )
         return any(map(succeeds, ways))
 
@@ -253,14 +249,28 @@ def test_a_link_or_a_folder_of_others_on_the_way_is_refused(folder: Path) -> Non
         assert outcome(folder / path) == f"untrusted: {folder / step} belongs to another user (1002)"
 
 
-def test_below_a_sticky_folder_of_root_one_s_own_is_one_s_own(folder: Path) -> None:
+def test_below_a_sticky_folder_of_root_a_folder_of_one_s_own_is_one_s_own(folder: Path) -> None:
     made(folder / "pub", mode=0o1777, content=None)
-    made(folder / "pub/file", *VICTIM[:2])
     made(folder / "pub/mine", *VICTIM[:2], 0o755, None)
     made(folder / "pub/mine/file", *VICTIM[:2])
-    link(folder / "pub/link", "mine/file")
-    assert {outcome(folder / "pub" / name) for name in ("file", "mine/file", "link")} == {GOOD.decode()}
+    link(folder / "pub/mine/link", "file")
+    assert {outcome(folder / "pub/mine" / name) for name in ("file", "link")} == {GOOD.decode()}
     assert "belongs to another user" in outcome(made(folder / "pub/theirs", *ATTACKER[:2]))
+
+
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_what_others_can_have_moved_to_a_sticky_folder_is_refused(folder: Path, what: str) -> None:
+    pub = made(folder / "pub", mode=0o1777, content=None)
+    theirs = made(folder / "theirs", *ATTACKER[:2], 0o777, None)
+    mine = made(folder / "mine", *VICTIM[:2], 0o755, None)
+    made(mine / "file", *VICTIM[:2])
+    if what == "file":  # that the victim made in a folder of the attacker's
+        made(theirs / "planted", *VICTIM[:2])
+    else:
+        link(theirs / "planted", mine / "file")
+    called_as(ATTACKER, lambda: (theirs / "planted").rename(pub / "planted"))
+    said = outcome(pub / "planted")
+    assert said == f"untrusted: {pub}/planted is in a folder in which others can put files (everybody)"
 
 
 # Races

@@ -2,7 +2,9 @@
 
 A file is trusted where nobody but the caller and root can have written it or put another one in its place: it and
 each folder and link on the way belong to one of them, and neither mode bits nor an ACL let anybody else write. A
-sticky folder may be written by others, since they cannot exchange there what is not theirs.
+sticky folder may be written by others where the way leads on to a folder: they cannot exchange what is not theirs, and
+a folder of somebody else nobody can move there. Files and links they can: under a second name, or out of a folder of
+their own.
 """
 
 import errno
@@ -124,9 +126,12 @@ class _Way:
         try:
             if not stat.S_ISLNK(os.fstat(found).st_mode):
                 return None
+            self._caller.check_owner(self._path(name), os.fstat(found))
             if self._passes:
                 self._caller.check_folder(self._path(), self._here)
-            self._caller.check_link(self._path(name), os.fstat(found), os.fstat(self._here))
+                self._caller.check_names(self._path(name), os.fstat(found), os.fstat(self._here))
+            else:
+                self._caller.check_place(self._path(name), self._here)
             return os.readlink("", dir_fd=found)  # of this very link, whatever has its name by now
         finally:
             os.close(found)
@@ -151,6 +156,7 @@ class _Way:
             _refuse_all_but_files(path, found)
             self._caller.check_owner(path, found)
             self._caller.check_writers(path, found, _acl(descriptor))
+            self._caller.check_place(path, self._here)
         except BaseException:
             os.close(descriptor)
             raise
@@ -210,11 +216,17 @@ class _Caller:
             )
             raise UntrustedError(message)
 
-    def check_link(self, path: str, link: os.stat_result, folder: os.stat_result) -> None:
-        """Refuse a link of somebody else, and one that anybody may have put where it is by a second name of it."""
-        self.check_owner(path, link)
+    def check_names(self, path: str, link: os.stat_result, folder: os.stat_result) -> None:
+        """Refuse a link that anybody may have put where it is by a second name of it."""
         if folder.st_mode & stat.S_ISVTX and link.st_nlink > 1:
             message = f"{path} has another name (a hard link), and anybody may have made it"
+            raise UntrustedError(message)
+
+    def check_place(self, path: str, folder: int) -> None:
+        """Refuse a file or a link that somebody else can have put where it is: where others can write, sticky or not."""
+        who = self._writer(os.fstat(folder), _acl_of_folder(folder))
+        if who:
+            message = f"{path} is in a folder in which others can put files ({who})"
             raise UntrustedError(message)
 
     def check_folder(self, path: str, folder: int, *, bears_sticky: bool = True) -> None:
