@@ -216,7 +216,7 @@ def above(user: int, mode: int) -> Any:
         (owned(0, 0, 0o664), None),
         (above(1000, 0o755), "belongs to another user"),
         (above(0, 0o777), "can be written by others"),
-        (above(0, 0o1777), None),
+        (above(0, 0o1777), "others can put files"),
     ],
 )
 def test_root_reads_only_what_nobody_else_can_have_written(
@@ -363,3 +363,24 @@ def test_what_is_reached_is_not_named_by_a_file_that_is_found_here(
     home.parent.mkdir(parents=True)
     file.rename(home)
     assert key in config.find({"HOME": str(tmp_path / "home")}, user_id=os.geteuid()).values
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plugin.a.b = 1", 1),
+        ('"redis" = ["redis://h"]', 1),
+        ("\n'redis'=['redis://h']", 2),
+        ('"r\\u0065dis" = ["redis://h"]', 1),
+        ("[offer]\ncpus = 4\n[ plugin . a ]\n", 3),
+        ('[limits."sysctl.somaxconn"]\nredis = "1"\n["path"]\na = "h"', 3),
+    ],
+)
+def test_a_key_is_found_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int
+) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"vdscheck.toml:{line}: [a-z]+ says what is connected to"):
+        config.find({}, user_id=os.geteuid())

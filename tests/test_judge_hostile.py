@@ -177,6 +177,22 @@ def test_a_mark_of_the_byte_order_is_passed_over(tmp_path: Path) -> None:
     assert vdscheck("judge", str(file)).returncode == 0
 
 
+def test_what_is_secret_in_a_saved_report_is_not_said_again(tmp_path: Path) -> None:
+    address = "redis://me:s3cret-word@127.0.0.1:1?token=s3cret-too"
+    whole = saved("host-root")
+    whole["ruleset"]["overrides"] |= {"redis": [address], "plugin": {"key": "s3cret-leaf"}, "skip": ["sysctl.*"]}
+    whole["run"]["command"] += ["--redis", address, f"--redis={address}"]
+    whole["warnings"].append(f"configuration: {address}")
+    file = tmp_path / "r.json"
+    file.write_text(json.dumps(whole))
+    done = vdscheck("judge", str(file), "--json")
+    assert done.returncode == 0
+    assert "s3cret" not in done.stdout + done.stderr
+    again = json.loads(done.stdout)
+    assert again["ruleset"]["overrides"] == {"skip": ["sysctl.*"]}
+    assert again["run"]["command"][-1] == "--redis=redis://***@127.0.0.1:1?***"
+
+
 # Time and memory
 
 TAKEN = {"taken_at": "x", "duration_s": 0, "method": "", "value": {"a": 1}, "absent": None}

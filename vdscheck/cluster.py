@@ -283,6 +283,9 @@ class Cluster:
         if self._session.failed is not None:
             raise UnavailableError(self._session.failed)
         if self._session.pool is None:
+            # On a busy machine this takes long, and half a package is worse than none: it is no part of the login.
+            import kubernetes.config  # noqa: F401
+
             try:
                 with deadline(LOGIN_LIMIT_S):
                     self._connect()

@@ -21,7 +21,7 @@ from vdscheck.plugin import SubjectError
 from vdscheck.render.formats import FORMATS, Terminal, frame, prepare, say
 from vdscheck.render.progress import Progress, progress
 from vdscheck.root import Root, RootError
-from vdscheck.secrets import has_secret
+from vdscheck.secrets import has_secret, redact, without_secrets
 from vdscheck.target import Host, TargetKind, absolute, safe_text
 
 T = TypeVar("T")
@@ -31,6 +31,8 @@ HEADER_PROBES = ("machine.identity", "machine.kind")
 FIX_PROBES = ("kernel.boot", "kernel.listeners", "kernel.node-agents", "kernel.owner", "kernel.sysctls")
 """What a plan is made from, whatever checks were selected."""
 JOURNAL = "/var/lib/vdscheck/journal"
+RULES = ("limits", "severity", "offer", "waivers")
+"""The tables of a configuration that change the ruleset, beside `only` and `skip`."""
 SAVED_LIMIT_BYTES = 32 << 20
 """Of a saved report: that of a host has some 100 kB, that of a cluster of 5,000 nodes a few MB."""
 JUDGE_LIMIT_S = 8
@@ -168,7 +170,7 @@ class Settings:
     @property
     def overrides(self) -> dict[str, Any]:
         """What changes the ruleset, as the report keeps it."""
-        found = {key: self.values[key] for key in ("limits", "severity", "offer", "waivers") if key in self.values}
+        found = {key: self.values[key] for key in RULES if key in self.values}
         for name, said in (("only", self.asked.only), ("skip", self.asked.skip)):
             patterns = [safe_text(pattern) for pattern in self.first(name, said, ())]
             if patterns:
@@ -475,8 +477,9 @@ def _judged_again(settings: Settings, catalogue: Catalogue, file: str, content: 
     overrides |= settings.overrides
     profiles = list(settings.first("profile", settings.asked.profile, saved.ruleset.profiles))
     rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__, saved.target.kind, saved=old)
-    said = _said_of_the_run(saved, catalogue, file)
-    return report_of(settings, catalogue, rules, saved.run, saved.target, saved.measurements, said)
+    said = [redact(warning) for warning in _said_of_the_run(saved, catalogue, file)]
+    run = replace(saved.run, command=tuple(map(without_secrets, saved.run.command)))
+    return report_of(settings, catalogue, rules, run, saved.target, saved.measurements, said)
 
 
 def _said_of_the_run(saved: codec.SavedReport, catalogue: Catalogue, file: str) -> list[str]:
@@ -494,9 +497,13 @@ def _said_of_the_run(saved: codec.SavedReport, catalogue: Catalogue, file: str) 
 
 
 def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
-    """The overrides of a saved report, checked as a configuration's are: a report may come from anybody."""
+    """The overrides of a saved report, checked as a configuration's are: a report may come from anybody.
+
+    What changes no ruleset is left out: no report of ours has it there, and it may be an address with a password.
+    """
     try:
-        return config.checked_values(overrides)
+        checked = config.checked_values(overrides)
+        return {key: value for key, value in checked.items() if key in (*RULES, "only", "skip")}
     except ValueError as error:
         message = f"{file}: ruleset.overrides: {error}"
         raise UsageError(message) from error

@@ -141,13 +141,26 @@ def _checked(table: Mapping[str, Any], file: str, text: str, *, here: bool) -> d
     return values
 
 
+_KEY = re.compile(r"""\s*(\[{0,2})\s*("(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)\s*[.=\]]""")
+"""How a line begins that says something of a top-level key, or the head of a table."""
+
+
 def _line(text: str, key: str) -> str:
-    """The line on which a top-level key is written, as `:7`; nothing where it is written in an odd way."""
-    starts = (f"{key} ", f"{key}=", f"[{key}", f"[[{key}")
+    """The line on which a top-level key is first written, quoted and dotted as well, as `:7`; nothing without one."""
+    in_table = False
     for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith(starts):
+        found = _KEY.match(line)
+        if found and (found[1] or not in_table) and _named(found[2]) == key:
             return f":{number}"
+        in_table = in_table or bool(found and found[1])
     return ""
+
+
+def _named(written: str) -> str:
+    try:
+        return next(iter(tomllib.loads(f"{written} = 0")))
+    except tomllib.TOMLDecodeError:  # within a text of several lines
+        return written
 
 
 def _kind(value: object) -> str:

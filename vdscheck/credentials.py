@@ -37,8 +37,11 @@ class Chosen:
 
     @property
     def has_tls(self) -> bool:
-        """Whether what is sent to the server can be read by it alone; what has no scheme is refused later."""
-        return not self.server.lower().startswith("http://")
+        """Whether what is sent to the server can be read by it alone; what has no scheme is refused by base_address."""
+        try:
+            return urlsplit(self.server).scheme != "http"
+        except ValueError:
+            return True
 
     def register(self) -> None:
         """Register what is secret in it, in the process that is going to log in."""
@@ -109,8 +112,10 @@ def base_address(server: str, context: str) -> tuple[str, str]:
 
     Raises UnavailableError.
     """
+    if _CONTROL.search(server.strip()):  # urlsplit leaves some of them out: "ht\ttp://" would be http
+        raise UnavailableError(_unreadable(context, "has a control character in it"))
     try:
-        parts = urlsplit(server)
+        parts = urlsplit(server.strip())
         port = parts.port or (80 if parts.scheme == "http" else 443)
     except ValueError as error:  # its text quotes what is no port
         raise UnavailableError(_unreadable(context, "cannot be read")) from error
@@ -127,7 +132,7 @@ def _unreadable(context: str, why: str) -> Absent:
 
 _WHY = (
     (r"exec: process returned (-?[0-9]+)", r"its exec plugin ended with \1"),
-    (r"(did not end within [0-9.]+ s)", r"its exec plugin hangs: it \1"),
+    (r"(did not end within [0-9.]+ s)", r"its exec plugin, or a file that it names, hangs: it \1"),
     (r"exec: ", "its exec plugin did not give credentials as it should"),
     (r"Invalid kube-config file\. (?:.* )?Expected key ([A-Za-z0-9-]{1,40}) in ", r"an entry of it lacks \1"),
     (r"Invalid kube-config file\. .*object with name ", "it does not have the cluster of its context, or has it twice"),

@@ -25,6 +25,9 @@ _TEXTS = {
 }
 """The fields of each list that are texts: kubectl reads no file in which one of them is something else."""
 
+_FLAGS = {"clusters": ("insecure-skip-tls-verify", "disable-compression")}
+"""The fields that are true or false: the kubernetes package takes the text "false" for true."""
+
 
 class ClusterError(Exception):
     """A kubeconfig that leads nowhere: one line, without secrets. Nothing was measured then."""
@@ -94,6 +97,9 @@ def _entry(each: Any, kind: str, shown: str) -> tuple[str, dict[str, Any]]:  # n
         _refuse(f"{where}: {kind.removesuffix('s')} is not a map")
     for field in _TEXTS[kind]:
         _text(inner, field, where)
+    for field in _FLAGS.get(kind, ()):
+        if not isinstance(inner.get(field), bool | None):
+            _refuse(f"{where}: {field} is neither true nor false: write it without quotes")
     return name, inner
 
 

@@ -223,7 +223,7 @@ class _Caller:
             raise UntrustedError(message)
 
     def check_place(self, path: str, folder: int) -> None:
-        """Refuse a file or a link that somebody else can have put where it is: where others can write, sticky or not."""
+        """Refuse a file or a link in a folder in which others can put names, sticky or not."""
         who = self._writer(os.fstat(folder), _acl_of_folder(folder))
         if who:
             message = f"{path} is in a folder in which others can put files ({who})"

@@ -162,6 +162,17 @@ def test_nothing_secret_goes_to_a_server_without_tls_and_the_finding_says_so(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("scheme", ["ht\ttp://", "http:\n//", "\x01http://", "HT\rTPS://", "\thttp://", "HTTP://"])
+def test_no_program_is_run_for_a_server_without_tls_however_its_address_is_written(
+    plain: ApiServer, tmp_path: Path, scheme: str
+) -> None:
+    address = plain.address.replace("http://", scheme)
+    plain.raw.clear()
+    assert refusal(plain.kubeconfig(tmp_path, plugin(tmp_path, SECRET), server=address))
+    assert not (tmp_path / "ran").exists()
+    assert not any(SECRET in each for each in plain.raw)
+
+
 def test_a_server_without_tls_that_lets_everybody_in_is_examined_and_the_finding_says_how(tmp_path: Path) -> None:
     with api_server(tmp_path, tls=False) as anybody:
         config = anybody.kubeconfig(tmp_path, {"token": SECRET})

@@ -343,6 +343,14 @@ def not_a_kubeconfig(folder: Path, text: str | bytes) -> str:
         (("clusters",), "5", ": not a kubeconfig: clusters is not a list"),
         (("clusters", 0), "c", ": clusters: each needs a name that is a text"),
         (("clusters", 0, "cluster", "server"), "5", ": clusters: c: server is not a text: put it in quotes"),
+        *(
+            (
+                ("clusters", 0, "cluster", "insecure-skip-tls-verify"),
+                value,
+                ": clusters: c: insecure-skip-tls-verify is neither true nor false: write it without quotes",
+            )
+            for value in ("'false'", "0", "[false]")
+        ),
         (("users", 0, "name"), "2001", ": users: each needs a name that is a text"),
         (("users", 0, "user", "token"), "5", ": users: u: token is not a text: put it in quotes"),
         (("users", 0, "user", "token"), "!!bool s3cret-token", ":1: not a kubeconfig: not YAML"),
