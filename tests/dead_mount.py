@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import select
+import stat
 import struct
 import subprocess
 import sys
@@ -25,8 +26,12 @@ from tests.program import environment
 PROJECT = Path(__file__).resolve().parents[1]
 LIMIT_S = 90
 """How long it stays at the most: a program that waits for it in the kernel cannot be killed before it goes."""
+LOOKUP = 1
+OPEN = 14
 INIT = 26
 ACCESS = 34
+DIES_AT_READ = "DEAD_MOUNT_DIES_AT_READ"
+"""Set: each name is found and can be opened as a file, and only what is in it never comes."""
 _MS_NOSUID_NODEV = 2 | 4
 
 needs_fuse = pytest.mark.skipif(
@@ -47,6 +52,10 @@ def popen(folder: Path | str, argv: Sequence[str], **more: Any) -> "subprocess.P
     return subprocess.Popen([*unshared, str(folder), cwd, *argv], env=env, **options)
 
 
+_FILE = struct.pack("=6Q10I", 2, 1000, 8, 0, 0, 0, 0, 0, 0, stat.S_IFREG | 0o644, 1, 0, 0, 0, 4096, 0)
+_FOUND = {LOOKUP: struct.pack("=4Q2I", 2, 0, LIMIT_S, LIMIT_S, 0, 0) + _FILE, OPEN: struct.pack("=Q2I", 1, 0, 0)}
+
+
 def _serve(device: int) -> None:
     """Answer what must be, and hold all else until whoever asks for it has gone."""
     while True:
@@ -61,6 +70,9 @@ def _serve(device: int) -> None:
             os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
         elif opcode == ACCESS:
             os.write(device, struct.pack("=IiQ", 16, -errno.ENOSYS, unique))
+        elif opcode in _FOUND and DIES_AT_READ in os.environ:
+            body = _FOUND[opcode]
+            os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
 
 
 def _main(folder: str, cwd: str, *argv: str) -> None:

@@ -216,6 +216,26 @@ def test_of_the_cheap_probes_in_one_child_only_the_one_that_hangs_is_lost() -> N
     assert outcome.measurements["test.later"].value == Three(x=3)
 
 
+@pytest.mark.slow
+def test_what_comes_after_a_probe_that_hangs_has_the_time_that_it_took() -> None:
+    @probe("test.bad", cheap=True, deadline_s=1.0)
+    def bad(_host: Host) -> Two:
+        """Never returns."""
+        while True:
+            pass
+
+    @probe("test.later", cheap=True, deadline_s=3.0)
+    def later(_host: Host) -> Three:
+        """Comes after it, and takes a while."""
+        time.sleep(1.2)
+        return Three(x=3)
+
+    outcome = taken(bad, later, options=Options(budget_s=1.0))
+    assert absence(outcome, "test.bad").reason is Reason.TIMEOUT
+    assert outcome.measurements["test.later"].value == Three(x=3)
+    assert outcome.complete
+
+
 @pytest.mark.parametrize(
     ("death", "said"),
     [

@@ -31,6 +31,14 @@ CALLS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "--root": ((*RUN, "--root", DEAD), {}),
     "judge": ((*PROGRAM, "judge", f"{DEAD}/report.json"), {}),
     "-f": ((*PROGRAM, "cluster", "--offline", "-f", f"{DEAD}/manifest.yaml"), {}),
+    "-f, found and opened": (
+        (*PROGRAM, "cluster", "--offline", "-f", f"{DEAD}/manifest.yaml"),
+        {"env": {dead_mount.DIES_AT_READ: "1"}},
+    ),
+    "--config, found and opened": (
+        (*RUN, "--config", f"{DEAD}/c.toml"),
+        {"env": {dead_mount.DIES_AT_READ: "1"}},
+    ),
     "--kubeconfig": ((*PROGRAM, "cluster", "--kubeconfig", f"{DEAD}/config"), {}),
     "KUBECONFIG": ((*PROGRAM, "cluster"), {"env": {"KUBECONFIG": f"{DEAD}/config"}}),
     "--node-reports": ((*PROGRAM, "cluster", "--offline", "-f", "/dev/null", "--node-reports", DEAD), {}),

@@ -294,13 +294,21 @@ class Parent:
         if not child.jobs:
             self._forget(child)
             return
-        job = child.jobs[0]
+        job, over_at = child.jobs[0], time.monotonic()
+        holds_up_others = len(child.jobs) > 1 and over_at < self._ends_at
         why = f"{job.probe.id} was not done within {job.deadline_s:g} s"
-        if time.monotonic() >= self._ends_at:
+        if over_at >= self._ends_at:
             why = f"{job.probe.id} was not done when the time of the whole run was over"
         if self._halts.is_halted(child.pid):
             why = f"{job.probe.id} was stopped by a signal, and not continued"
         self._fail(child, unmeasured(Reason.TIMEOUT, why))
+        if holds_up_others:
+            self._prolong(job.deadline_s + time.monotonic() - over_at)
+
+    def _prolong(self, seconds: float) -> None:
+        """What one job took, and what it took to end it, is not taken from those that come after it in its child."""
+        self._ends_at += seconds
+        self._say(encode(Frame("prolonged", "", duration_s=seconds)))
 
     def _fail(self, child: _Child, absent: Absent) -> None:
         """The job that a child is in is lost, unless it had measured already; the others go on elsewhere."""

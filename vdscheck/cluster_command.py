@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -179,6 +180,18 @@ def _login(settings: Settings, wanted: Wanted) -> Login:
         raise UsageError(str(error)) from error
 
 
+def _begun(file: str) -> None:
+    """Read the first byte of a file: what never answers need not be waited for as long as a large one.
+
+    A pipe may take its time, and what else is wrong is said when all of it is read.
+    """
+    with suppress(OSError):
+        if os.path.isfile(file):
+            descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.read(descriptor, 1)
+            os.close(descriptor)
+
+
 def _manifests(files: Sequence[str], namespace: str, received: Sequence[int]) -> Manifests | None:
     """What the manifests say; None where none were named. Raises SubjectError."""
     if not files:
@@ -188,5 +201,5 @@ def _manifests(files: Sequence[str], namespace: str, received: Sequence[int]) ->
     content = from_standard_input(received) if STANDARD_INPUT in files else b""
     for file in files:
         if file != STANDARD_INPUT:
-            answered(partial(os.path.exists, file), file)
+            answered(partial(_begun, file), file)
     return answered(lambda: read(files, namespace, lambda: content), *files, seconds=MANIFESTS_LIMIT_S)

@@ -37,7 +37,7 @@ class Frame:
     """What a child says: that a job has started, what it measured, or that it has ended."""
 
     event: str
-    """started, measured, ended, abandoned; failed, of the parent itself."""
+    """started, measured, ended, abandoned; failed, paused, prolonged, of the parent itself."""
     key: str
     taken_at: str = ""
     duration_s: float = 0.0

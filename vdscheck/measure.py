@@ -279,6 +279,8 @@ def _keep(
         if frame.event == "failed":
             outcome.limit = frame.limit
             outcome.warnings.append(f"the process that measures failed: {frame.detail}")
+        if frame.event == "prolonged":
+            lines.countdown.extend(frame.duration_s)
         if frame.event == "paused":
             _note_pause(frame, outcome, lines)
         entry = by_key.get(frame.key)
