@@ -559,6 +559,31 @@ def test_a_journal_that_cannot_be_trusted_is_refused(
     assert "\n" not in told
 
 
+def test_a_lock_with_another_name_is_refused_and_stays_as_it_is(machine: Machine) -> None:
+    held = Journal.made(machine.host)
+    held.close()
+    other = machine.root / "srv/other"
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("")
+    other.chmod(0o644)
+    (machine.root / "var/lib/vdscheck/lock").unlink(missing_ok=True)
+    os.link(other, machine.root / "var/lib/vdscheck/lock")
+    record = machine.fix()
+    assert (record.outcome, "has another name (a hard link)" in record.detail) == ("refused", True)
+    assert other.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o1777])
+def test_a_folder_of_the_drop_in_that_others_can_write_is_refused(machine: Machine, mode: int) -> None:
+    folder = machine.root / "etc/sysctl.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(mode)
+    before = state(machine)
+    record = machine.fix()
+    assert (record.outcome, "/etc/sysctl.d can be written by others" in record.detail) == ("refused", True)
+    assert state(machine) == before
+
+
 def test_a_journal_that_another_holds_is_refused(machine: Machine) -> None:
     held = Journal.made(machine.host)
     held.lock()

@@ -221,7 +221,7 @@ class Journal:
             message = f"the journal {FOLDER} cannot be opened: {error.strerror}"
             raise JournalError(message) from error
         both = [each for each in (folder, above) if each is not None]
-        why = next(filter(None, (_others(each.status()) for each in both)), None)
+        why = next(filter(None, (written_by_others(each.status()) for each in both)), None)
         if folder is not None and above is not None and why is None:
             return cls(folder, above)
         for each in both:
@@ -348,7 +348,7 @@ def _decoded(content: bytes, where: str, entry_id: str) -> Entry | Damaged:
     return entry
 
 
-def _others(status: os.stat_result) -> str | None:
+def written_by_others(status: os.stat_result) -> str | None:
     """Why a folder could have been filled by somebody else."""
     if status.st_uid not in (0, os.geteuid()):
         return f"belongs to user {status.st_uid}"

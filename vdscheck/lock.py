@@ -41,6 +41,9 @@ def _lock(descriptor: int, where: str) -> None:
     if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()):
         message = f"{where} is not root's file: look at it, and move it away"
         raise LockError(message)
+    if found.st_nlink > 1:
+        message = f"{where} has another name (a hard link): look at it, and move it away"
+        raise LockError(message)
     try:
         if stat.S_IMODE(found.st_mode) != MODE:
             os.fchmod(descriptor, MODE)
