@@ -52,6 +52,16 @@ venv_packages() {
 }
 
 # Python is isolated (-I) throughout: no folder and no variable of the caller's adds to what it imports.
+# The program writes no compiled modules itself: a run changes nothing.
+compile_all() { "$venv/bin/python" -I -m compileall -q "$project/vdscheck" "$project/checks" >&2 || true; }
+
+compile_what_is_new() {
+  [ -n "$(find "$project/vdscheck" "$project/checks" -name '*.py' -newer "$venv/stamp" -print -quit)" ] || return 0
+  [ -w "$venv/stamp" ] || return 0
+  compile_all
+  touch "$venv/stamp"
+}
+
 make_venv() {
   # pip starts Pythons of its own, which are not: they find an empty environment, in a folder of ours.
   ( cd "$project"; unset PYTHONPATH PYTHONHOME PYTHONSTARTUP; _make_venv )
@@ -66,7 +76,7 @@ _make_venv() {
   venv=$project/.venv
   stamp=$("$python" -I -c 'import sys; print(sys.version, sys.base_prefix)' | cat - "$project/pyproject.toml" | sha256sum)$extra
   # Already prepared, also with more than is asked for.
-  case "$(cat "$venv/stamp" 2>/dev/null)" in "$stamp" | "${stamp}[dev]") return 0 ;; esac
+  case "$(cat "$venv/stamp" 2>/dev/null)" in "$stamp" | "${stamp}[dev]") compile_what_is_new; return 0 ;; esac
   "$python" -I -c 'import ensurepip' 2>/dev/null || want_packages python3-venv
   exec 9>"$project/.venv.lock"
   flock 9
@@ -78,7 +88,7 @@ _make_venv() {
     say "pip could not install what $project/pyproject.toml names (no network?)"
     exit 2
   }
-  "$venv/bin/python" -I -m compileall -q "$project/vdscheck" "$project/checks" >&2 || true
+  compile_all
   printf '%s' "$stamp" >"$venv/stamp"
   exec 9>&-
 }

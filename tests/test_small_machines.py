@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -517,3 +518,14 @@ def test_a_window_is_looked_at_until_it_ends() -> None:
     host = Host(ends_at=time.monotonic() + 0.2)
     assert len(list(host.looks(0.05))) >= 2
     assert host.time_left_s == 0
+
+
+def test_no_compiled_module_is_written_so_none_is_cut_off_by_a_full_disk(tmp_path: Path) -> None:
+    shutil.copytree(Path(limits.__file__).parent, tmp_path / "vdscheck", ignore=shutil.ignore_patterns("__pycache__"))
+    variables = environment(PYTHONPATH=str(tmp_path))
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    done = subprocess.run([*PROGRAM, "list"], cwd="/", env=variables, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    # These two the interpreter loads before the first line of ours is run.
+    assert {each.name.partition(".")[0] for each in tmp_path.rglob("*.pyc")} <= {"__init__", "__main__"}
+    assert not list(tmp_path.glob("vdscheck/*/__pycache__/*.pyc"))

@@ -22,6 +22,9 @@ def _leave_current_folder() -> None:
 
 
 _leave_current_folder()
+# A run changes nothing, and where a disk is full or files are limited Python leaves half a compiled module, by which
+# every later start fails: what is compiled is compiled at the installation.
+sys.dont_write_bytecode = True
 
 # Ctrl-C must give a valid report from the first moment on, so nothing else is imported before the
 # handlers stand. The two above are part of the interpreter's own start.
