@@ -396,6 +396,13 @@ def test_kernel_trees_hold_no_reports(path: str) -> None:
     assert refusal(path)
 
 
+@pytest.mark.parametrize("path", ["/proc/1/comm", "/proc/sys/net/core/somaxconn", "/sys/kernel/profiling"])
+def test_a_file_of_the_kernel_is_set_by_no_report(path: str) -> None:
+    before = Path(path).read_bytes()
+    assert "a file of the kernel's" in refusal(path)
+    assert Path(path).read_bytes() == before
+
+
 @pytest.mark.parametrize("flag", ["i", "a"])
 def test_what_is_immutable_or_append_only_is_refused(folder: Path, flag: str) -> None:
     at = made(folder / "at", 0, 0o755)

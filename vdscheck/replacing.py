@@ -10,6 +10,7 @@ from contextlib import suppress
 from vdscheck import trusted
 from vdscheck.files import File, put
 from vdscheck.model import frozen
+from vdscheck.target import kernel_file_systems
 
 _ACL = "system.posix_acl_access"
 _PERMISSIONS = 0o777
@@ -117,6 +118,9 @@ def _refuse(found: os.stat_result, folder: int) -> None:
         raise RefusedError(message)
     if stat.S_ISSOCK(found.st_mode):
         message = "that is a socket; name a file or a pipe"
+        raise RefusedError(message)
+    if stat.S_ISREG(found.st_mode) and found.st_dev in kernel_file_systems():
+        message = "that is a file of the kernel's; name a file on a disk"
         raise RefusedError(message)
     if not stat.S_ISCHR(found.st_mode) and not stat.S_ISBLK(found.st_mode):  # which only root can make
         _refuse_foreign(found, folder)

@@ -118,7 +118,7 @@ class Host:
         if self.tree is None and self.root != "/":
             self.tree = Root.opened(self.root)
         if not self.live:
-            self._foreign_devices = _kernel_file_systems()
+            self._foreign_devices = kernel_file_systems()
 
     @property
     def live(self) -> bool:
@@ -486,7 +486,7 @@ def _output(argv: tuple[str, ...], timeout_s: float, limit_bytes: int) -> str:
     return safe_text(done.stdout[:limit_bytes])
 
 
-def _kernel_file_systems() -> frozenset[int]:
+def kernel_file_systems() -> frozenset[int]:
     """The device numbers of the running kernel's own file systems, wherever they are mounted.
 
     A chroot that is being built often has /proc and /sys of the builder mounted inside: they speak
