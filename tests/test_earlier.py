@@ -35,6 +35,8 @@ def test_a_report_is_judged_to_the_same_verdicts(name: str) -> None:
     found = [{(each["id"], each["subject"]): each["verdict"] for each in made["findings"]} for made in (before, after)]
     assert found[1] == found[0]
     assert after["score"] == before["score"]
+    # How a login is hidden has changed: of an address only the server is shown.
+    before["run"]["command"] = [word.replace("://:***@", "://***@") for word in before["run"]["command"]]
     assert after["run"] == before["run"]
 
 
