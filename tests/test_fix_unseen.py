@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,54 @@ def test_one_key_that_cannot_be_read_is_named_and_nothing_is_changed(
 )
 def test_a_key_that_is_not_there_or_that_nobody_judges_decides_nothing(machine: Machine, key: str, what: Any) -> None:
     assert fixed(machine, key_gone(machine, key, what)).outcome == "applied"
+
+
+def too_large(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 3 << 30)
+
+
+def a_device(path: Path) -> None:
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+
+
+@needs_root
+@pytest.mark.parametrize("unreadable", [too_large, a_device])
+def test_a_file_that_cannot_be_read_leaves_undecided_what_it_may_set(
+    machine: Machine, unreadable: Callable[[Path], None]
+) -> None:
+    assert fixed(machine, machine.measure).outcome == "applied"
+    before = machine.values, machine.files
+    unreadable(machine.root / "etc/sysctl.d/95-later.conf")
+    record = fixed(machine, machine.measure)
+    assert record.outcome == "undecided"
+    said = {each.key: each.why for each in record.left_alone}[REUSE]
+    assert said.endswith("/etc/sysctl.d/95-later.conf cannot be read, and may set it")
+    os.unlink(machine.root / "etc/sysctl.d/95-later.conf")
+    assert (machine.values, machine.files) == before
+
+
+@needs_root
+def test_a_file_that_is_read_before_ours_decides_nothing_of_what_ours_sets(machine: Machine) -> None:
+    too_large(machine.root / "etc/sysctl.d/10-before.conf")
+    record = fixed(machine, machine.measure, dry_run=True)
+    assert record.outcome == "planned"
+    left = {each.key for each in record.left_alone}
+    assert left
+    assert left.isdisjoint(each.key for each in record.changes)
+
+
+@needs_root
+def test_an_image_with_a_file_that_cannot_be_read_is_undecided(tmp_path: Path) -> None:
+    boot_hosts.host(tmp_path)
+    (tmp_path / "etc/sysctl.d").mkdir(parents=True, exist_ok=True)
+    too_large(tmp_path / "etc/sysctl.d/99-x.conf")
+    done = vdscheck("--root", str(tmp_path), "--fix", "--yes", "--passive", "--json", "--profile", "web")
+    assert done.returncode == 3, done.stderr
+    fix = json.loads(done.stdout)["fix"]
+    assert fix["outcome"] == "undecided"
+    assert any("99-x.conf cannot be read" in each["why"] for each in fix["left_alone"])
+    assert not (tmp_path / "var/lib/vdscheck").exists()
 
 
 def test_a_plan_that_is_only_shown_names_what_could_not_be_seen(machine: Machine) -> None:

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import shutil
+import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -535,7 +537,7 @@ def writable_above(path: Path) -> None:
         (link, "is a symbolic link"),
         (others, "is not root's alone"),
         (writable, "is not root's alone"),
-        (others_folder, "belongs to user 12345"),
+        (others_folder, "belongs to another user"),
         (writable_folder, "can be written by others"),
         (writable_above, "can be written by others"),
     ],
@@ -573,15 +575,80 @@ def test_a_lock_with_another_name_is_refused_and_stays_as_it_is(machine: Machine
     assert other.stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("mode", [0o775, 0o1777])
-def test_a_folder_of_the_drop_in_that_others_can_write_is_refused(machine: Machine, mode: int) -> None:
+def to_everybody(path: Path) -> None:
+    path.chmod(0o777)
+
+
+def to_a_group(path: Path) -> None:
+    os.chown(path, 0, 12345)
+    path.chmod(0o775)
+
+
+def to_a_user_by_an_acl(path: Path) -> None:
+    entries = ((0x01, 7, 2**32 - 1), (0x02, 7, 12345), (0x04, 5, 2**32 - 1), (0x10, 7, 2**32 - 1), (0x20, 5, 2**32 - 1))
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+    os.setxattr(path, "system.posix_acl_access", acl)
+
+
+def to_its_owner(path: Path) -> None:
+    os.chown(path, 12345, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("given", [to_everybody, to_a_group, to_a_user_by_an_acl, to_its_owner])
+@pytest.mark.parametrize("name", ["etc/sysctl.d", "etc", "var", "var/lib", "."])
+def test_a_folder_of_ours_or_above_it_that_others_can_write_is_refused(
+    machine: Machine, name: str, given: Callable[[Path], None]
+) -> None:
+    for each in ("etc/sysctl.d", "var/lib"):
+        (machine.root / each).mkdir(parents=True, exist_ok=True)
+    given(machine.root / name)
+    before = state(machine)
+    record = machine.fix()
+    assert record.outcome == "refused"
+    assert f"/{name.strip('.')} " in record.detail
+    assert "make it root's alone (chown root:, chmod 755)" in record.detail
+    assert state(machine) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_folder_that_a_link_of_the_way_leads_through_is_looked_at_too(machine: Machine) -> None:
+    elsewhere = machine.root / "srv/shared/sysctl.d"
+    elsewhere.mkdir(parents=True)
+    elsewhere.parent.chmod(0o777)
+    shutil.rmtree(machine.root / "etc/sysctl.d", ignore_errors=True)
+    (machine.root / "etc/sysctl.d").symlink_to("../srv/shared/sysctl.d")
+    record = machine.fix()
+    assert (record.outcome, "/srv/shared can be written by others" in record.detail) == ("refused", True)
+
+
+def test_a_sticky_folder_of_the_drop_in_is_refused_and_one_above_it_is_not(machine: Machine) -> None:
     folder = machine.root / "etc/sysctl.d"
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(mode)
+    folder.chmod(0o1777)
     before = state(machine)
     record = machine.fix()
     assert (record.outcome, "/etc/sysctl.d can be written by others" in record.detail) == ("refused", True)
     assert state(machine) == before
+    folder.chmod(0o755)
+    machine.root.chmod(0o1777)
+    assert machine.fix().outcome == "applied"
+
+
+@pytest.mark.parametrize("where", ["etc/sysctl.d", "var/lib/vdscheck/journal"])
+def test_what_stands_in_the_place_of_a_new_file_is_named_before_anything_is_changed(
+    machine: Machine, where: str
+) -> None:
+    in_the_way = machine.root / where / ".vdscheck-new"
+    in_the_way.mkdir(parents=True)
+    before = state(machine)
+    record = machine.fix()
+    assert (record.outcome, ".vdscheck-new there is a folder: move it away" in record.detail) == ("refused", True)
+    assert state(machine) == before
+    in_the_way.rmdir()
+    in_the_way.write_text("of a run that was killed")
+    assert machine.fix().outcome == "applied"
+    assert not in_the_way.exists()
 
 
 def test_a_journal_that_another_holds_is_refused(machine: Machine) -> None:

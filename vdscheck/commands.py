@@ -248,8 +248,13 @@ def settle(asked: Asked) -> Settings:
         places = output.places(file for _, file in written)
     except output.OutputError as error:
         raise UsageError(str(error)) from error
-    named = zip((name for name, _ in written), places, strict=True)
-    return replace(settings, outputs=((chosen, None), *named))
+    named = [*zip((name for name, _ in written), places, strict=True)]
+    instead = [each for each in named if each[1].descriptor == output.STDOUT]
+    if instead and asked.format is not None:
+        message = f"-o {instead[0][1].shown}: --format and --json write to standard output already: leave one out"
+        raise UsageError(message)
+    first = instead[0][0] if instead else chosen
+    return replace(settings, outputs=((first, None), *(each for each in named if each not in instead)))
 
 
 def _written(option: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
+from vdscheck import trusted
 from vdscheck.guard import StoppedError, in_child
 from vdscheck.model import frozen
 from vdscheck.target import Host
@@ -15,6 +16,7 @@ LIMIT_BYTES = 4 << 20
 """More than any file that is written here may hold."""
 NEW_NAME = ".vdscheck-new"
 """A file that is being written. No init reads it: its name does not end in .conf, and begins with a dot."""
+_TO_LOOK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class FixError(Exception):
@@ -23,6 +25,10 @@ class FixError(Exception):
 
 class NotAFileError(FixError):
     """What is there is no regular file of a bearable size."""
+
+
+class OthersError(FixError):
+    """A folder in which somebody else can put a file in the place of ours, or one above it."""
 
 
 class NoRoomError(FixError):
@@ -79,10 +85,6 @@ class Folder:
         """Let go of the folder, and of a lock on it."""
         os.close(self.descriptor)
 
-    def status(self) -> os.stat_result:
-        """What fstat(2) says of the folder."""
-        return os.fstat(self.descriptor)
-
     def names(self) -> list[str]:
         """What the folder holds."""
         return sorted(os.listdir(self.descriptor))
@@ -135,11 +137,19 @@ class Folder:
         # A file system that is read-only refuses this also where there is nothing to take away.
         with suppress(FileNotFoundError):
             os.stat(NEW_NAME, dir_fd=self.descriptor, follow_symlinks=False)
-            os.unlink(NEW_NAME, dir_fd=self.descriptor)
+            try:
+                os.unlink(NEW_NAME, dir_fd=self.descriptor)
+            except IsADirectoryError as error:
+                raise OSError(error.errno, f"{NEW_NAME} there is a folder: move it away") from error
+            except PermissionError as error:
+                raise OSError(error.errno, f"{NEW_NAME} there cannot be removed (lsattr says why)") from error
 
 
 def opened(host: Host, path: str) -> Folder | None:
-    """A folder of the host; None where there is none. Raises OSError, also where it is a link that leads nowhere."""
+    """A folder of the host; None where there is none.
+
+    Raises OthersError, and OSError, also where it is a link that leads nowhere.
+    """
     try:
         descriptor = _open(host, path)
     except FileNotFoundError:
@@ -150,7 +160,10 @@ def opened(host: Host, path: str) -> Folder | None:
 
 
 def made(host: Host, path: str) -> tuple[Folder, tuple[str, ...]]:
-    """A folder of the host, made where it is not there, and the folders that were made for it. Raises OSError."""
+    """A folder of the host, made where it is not there, and the folders that were made for it.
+
+    Raises OthersError and OSError.
+    """
     new: list[str] = []
     parts = path.strip("/").split("/")
     for length in range(1, len(parts) + 1):
@@ -192,17 +205,26 @@ def _holds_something(host: Host, path: str) -> bool:
 
 
 def _open(host: Host, path: str) -> int:
-    """Open a folder that answers. Raises OSError, NoAnswerError where it does not, and FixError at a signal."""
+    """Open a folder that answers and that nobody else can fill or exchange.
+
+    Raises OSError, NoAnswerError where it does not answer, OthersError, and FixError at a signal.
+    """
+
+    def check(where: str, folder: int) -> None:
+        trusted.check_folder(folder, where, os.geteuid(), bears_sticky=True)
 
     def look() -> None:
-        parent, name = host.place(path)
-        os.stat(name, dir_fd=parent, follow_symlinks=False)
+        parent, name = host.place(path, visit=check)
+        trusted.check_folder(os.open(name, _TO_LOOK, dir_fd=parent), path, os.geteuid())
 
     try:
         in_child(look, keeps=host.descriptors)
     except StoppedError:
         message = "interrupted"
         raise FixError(message) from None
+    except trusted.UntrustedError as error:
+        message = f"{error}: make it root's alone (chown root:, chmod 755)"
+        raise OthersError(message) from error
     parent, name = host.place(path)
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)

@@ -27,7 +27,7 @@ from vdscheck.transaction import (
     recover,
     verified,
 )
-from vdscheck.unseen import probes_of, unseen
+from vdscheck.unseen import probes_of, unread, unseen
 
 BOOT_PROBE = "kernel.boot"
 ATTEMPTS = 3
@@ -111,8 +111,9 @@ def carried_out(bench: Bench, first: Measurements, terms: Terms) -> Result:
     said: list[str] = []
     for _ in range(ATTEMPTS):
         made, content = _plan(bench, found)
-        record = _record(made, bench.judge(first), blind)
-        refusal = _before_applying(record, bench, terms, undecided=bool(blind or made.unforeseen))
+        not_seen = (*blind, *unread(bench.judge, found, made.keys))
+        record = _record(made, bench.judge(first), not_seen)
+        refusal = _before_applying(record, bench, terms, undecided=bool(not_seen or made.unforeseen))
         if refusal is not None:
             return Result(found, refusal, said)
         try:

@@ -2,14 +2,13 @@
 
 import os
 import re
-import stat
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
 from vdscheck import lock
 from vdscheck.codec import CodecError, decode, indented
-from vdscheck.files import LIMIT_BYTES, File, FixError, Folder, NoRoomError, NotAFileError, made, opened
+from vdscheck.files import LIMIT_BYTES, File, FixError, Folder, NoRoomError, NotAFileError, OthersError, made, opened
 from vdscheck.model import DROP_IN_FOLDER, SETTING_KEY, frozen, named
 from vdscheck.target import Host, safe_text
 
@@ -220,16 +219,14 @@ class Journal:
         except OSError as error:
             message = f"the journal {FOLDER} cannot be opened: {error.strerror}"
             raise JournalError(message) from error
-        both = [each for each in (folder, above) if each is not None]
-        why = next(filter(None, (written_by_others(each.status()) for each in both)), None)
-        if folder is not None and above is not None and why is None:
+        except OthersError as error:
+            message = f"the journal {FOLDER} is not trusted: {error}"
+            raise JournalError(message) from error
+        if folder is not None and above is not None:
             return cls(folder, above)
-        for each in both:
+        for each in filter(None, (folder, above)):
             each.close()
-        if folder is None:
-            return None
-        message = f"the journal {FOLDER} {why}: it is not trusted; make it root's alone, or move it away"
-        raise JournalError(message)
+        return None
 
     def close(self) -> None:
         """Let go of it, and of the lock."""
@@ -346,15 +343,6 @@ def _decoded(content: bytes, where: str, entry_id: str) -> Entry | Damaged:
             entry_id, f"{where} says that it is {entry.id[:40]!r}: look at it, and move it away", closed=False
         )
     return entry
-
-
-def written_by_others(status: os.stat_result) -> str | None:
-    """Why a folder could have been filled by somebody else."""
-    if status.st_uid not in (0, os.geteuid()):
-        return f"belongs to user {status.st_uid}"
-    if stat.S_IMODE(status.st_mode) & 0o022:
-        return "can be written by others"
-    return None
 
 
 def unfinished(host: Host) -> str | None:

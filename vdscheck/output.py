@@ -15,6 +15,7 @@ from vdscheck.target import absolute, safe_text
 
 WRITE_LIMIT_S = 30.0
 """How long a disk may take to write a report."""
+STDOUT = 1
 LINKS_LIMIT = 8
 """How many links may lead to a descriptor of ours."""
 _STRAIGHT = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

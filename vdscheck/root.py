@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 
 from vdscheck.guard import opened_in_child
 
@@ -11,6 +12,8 @@ LOWEST_DESCRIPTOR = 3
 """Below it are the standard streams: a descriptor that is kept must not take the place of a closed one."""
 _DELETED = " (deleted)"
 """What the kernel writes behind the last name of a folder that is gone: d_path in fs/d_path.c."""
+Visit = Callable[[str, int], None]
+"""What is done with a folder that a walk passes: its path inside the root, and its descriptor (O_PATH)."""
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -51,13 +54,13 @@ class Root:
         # Of what lies outside of our own root the kernel gives the path within its own.
         return path if path.startswith("/") and path != "/" else None
 
-    def place(self, path: str, *, follow: bool = True) -> tuple[int, str]:
+    def place(self, path: str, *, follow: bool = True, visit: Visit | None = None) -> tuple[int, str]:
         """The folder (as an open O_PATH descriptor) and the name that a path leads to, inside the root.
 
         Each step is taken with openat and O_NOFOLLOW, so a link that changes while we walk cannot
-        lead out of the root. Raises OSError.
+        lead out of the root. `visit` is called for each folder on the way. Raises OSError, and what `visit` raises.
         """
-        way = _Way(self.descriptor)
+        way = _Way(self.descriptor, visit)
         parts = parts_of(path)
         try:
             while parts:
@@ -82,9 +85,21 @@ class Root:
 class _Way:
     """The folders from a root to where a walk stands, each as an open descriptor."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, visit: Visit | None) -> None:
         self._folders = [os.open(".", _FOLDER, dir_fd=root)]
+        self._names: list[str] = []
         self._links = 0
+        self._visit = visit
+        self._visited()
+
+    def _visited(self) -> None:
+        if self._visit is None:
+            return
+        try:
+            self._visit("/" + "/".join(self._names), self._folders[-1])
+        except BaseException:
+            self.close()
+            raise
 
     def link(self, name: str) -> str | None:
         """The target of a link in the folder where we stand; None of what is not a link."""
@@ -101,11 +116,14 @@ class _Way:
 
     def enter(self, name: str) -> None:
         self._folders.append(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self._folders[-1]))
+        self._names.append(name)
+        self._visited()
 
     def leave(self) -> None:
         """Go up, as far as the root."""
         if len(self._folders) > 1:
             os.close(self._folders.pop())
+            self._names.pop()
 
     def back_to_root(self) -> None:
         while len(self._folders) > 1:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Protocol
 from vdscheck import nowhere
 from vdscheck.limits import limit_of
 from vdscheck.model import Absent, Reason, UnavailableError, frozen, limited, unmeasured
-from vdscheck.root import Root, parts_of
+from vdscheck.root import Root, Visit, parts_of
 
 READ_LIMIT_BYTES = 1 << 20
 KERNEL_READ_LIMIT_BYTES = 16 << 20
@@ -433,12 +433,12 @@ class Host:
             raise NotFoundError(self._not_captured(path))
         return found
 
-    def place(self, path: str, *, follow: bool = True) -> tuple[int, str]:
+    def place(self, path: str, *, follow: bool = True, visit: Visit | None = None) -> tuple[int, str]:
         """The folder (as an open O_PATH descriptor) and the name that a path leads to, inside the root.
 
-        Raises OSError.
+        `visit` is called for each folder on the way. Raises OSError, and what `visit` raises.
         """
-        return (self.tree or Root.opened("/")).place(path, follow=follow)
+        return (self.tree or Root.opened("/")).place(path, follow=follow, visit=visit)
 
 
 def _statvfs(parent: int, name: str) -> os.statvfs_result | None:

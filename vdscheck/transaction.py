@@ -10,7 +10,7 @@ from dataclasses import replace
 from vdscheck import drop_in
 from vdscheck.files import File, FixError, Folder, NoRoomError, NotAFileError, made, opened, unmade
 from vdscheck.guard import LostChildError, NoAnswerError, in_child
-from vdscheck.journal import FORMAT, DropIn, Entry, Journal, Replaced, State, written_by_others
+from vdscheck.journal import FORMAT, DropIn, Entry, Journal, Replaced, State
 from vdscheck.model import DROP_IN, DROP_IN_FOLDER, DROP_IN_NAME, LeftAlone, UnavailableError, frozen
 from vdscheck.plan import Plan, same
 from vdscheck.target import Host
@@ -101,7 +101,6 @@ class Desk:
             if folder is None:
                 return None
             try:
-                _folder_ours_alone(folder)
                 return _ours_alone(folder.file(DROP_IN_NAME))
             finally:
                 folder.close()
@@ -111,14 +110,6 @@ class Desk:
         except OSError as error:
             message = f"{DROP_IN}: {error.strerror}"
             raise FixError(message) from error
-
-
-def _folder_ours_alone(folder: Folder) -> None:
-    """Refuse a folder that somebody else can write: he can put another file in the place of ours. Raises FixError."""
-    why = written_by_others(folder.status())
-    if why is not None:
-        message = f"{folder.path} {why}: make it root's alone (chown root:, chmod 755)"
-        raise FixError(message)
 
 
 def _ours_alone(file: File | None) -> File | None:
@@ -261,6 +252,7 @@ def _room(desk: Desk, content: bytes | None) -> None:
         if folder is None:
             return
         try:
+            folder.tidy()
             full = folder.is_full(len(content))
         finally:
             folder.close()
@@ -374,7 +366,8 @@ def _file_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
 
 
 def _put_back(folder: Folder, now: File | None, before: DropIn | None, content: bytes | None) -> None:
-    folder.tidy()
+    with suppress(OSError):
+        folder.tidy()
     if content is None:
         if now is not None:
             folder.remove(DROP_IN_NAME)

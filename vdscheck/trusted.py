@@ -61,9 +61,12 @@ def folder(path: str, user_id: int) -> int:
     return _walked(path, _Caller(user_id), _Way.folder, passes=True)
 
 
-def check_folder(descriptor: int, path: str, user_id: int) -> None:
-    """Raise UntrustedError for a folder in which others than this user and root can put names, sticky or not."""
-    _Caller(user_id).check_folder(path, descriptor, bears_sticky=False)
+def check_folder(descriptor: int, path: str, user_id: int, *, bears_sticky: bool = False) -> None:
+    """Raise UntrustedError for a folder in which others than this user and root can put names.
+
+    `bears_sticky`: where they can exchange what has one.
+    """
+    _Caller(user_id).check_folder(path, descriptor, bears_sticky=bears_sticky)
 
 
 def _content(descriptor: int, path: str, limit_bytes: int) -> bytes:

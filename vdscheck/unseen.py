@@ -1,14 +1,16 @@
 """What a fix could not see of the settings that its checks judge: then to find nothing to change says nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from vdscheck import held
 from vdscheck.catalogue import Catalogue
 from vdscheck.measurements import BootTruth, KernelOwner, NodeAgents, Sysctls
 from vdscheck.model import Absent, LeftAlone, Measurements, Reason, Taken, Verdict
 from vdscheck.plan import Judge
+
+V = TypeVar("V")
 
 _DECIDING = {
     Sysctls: "the settings of the running kernel",
@@ -35,6 +37,22 @@ def unseen(catalogue: Catalogue, judge: Judge, measurements: Measurements, *, li
     needed = [*_DECIDING, *(kind for kind in kinds if kind in held.SETTINGS)]
     missing = [*_measurements(catalogue, needed, measurements, live=live)]
     return (*missing, *consulted.keys_not_read(live=live))
+
+
+def unread(judge: Judge, measurements: Measurements, changed: Collection[str]) -> tuple[LeftAlone, ...]:
+    """The judged settings that are not to be changed, and whose next value a file decides that could not be read."""
+    boot = next((taken.value for taken in measurements.values() if isinstance(taken.value, BootTruth)), None)
+    if boot is None:
+        return ()
+    looked_up: dict[str, None] = {}
+    watched = replace(boot, keys=_Watched(boot.keys, looked_up))
+    judge({name: replace(each, value=watched) if each.value is boot else each for name, each in measurements.items()})
+    files = {key: boot.keys[key].unread for key in looked_up if key in boot.keys and key not in changed}
+    return tuple(
+        LeftAlone(key, f"what it will be after the next boot could not be seen: {file} cannot be read, and may set it")
+        for key, file in sorted(files.items())
+        if file is not None
+    )
 
 
 def probes_of(catalogue: Catalogue, found: tuple[LeftAlone, ...]) -> set[str]:
@@ -86,10 +104,10 @@ class _Consulted:
                 yield LeftAlone(key, f"it could not be seen: {absent.detail}")
 
 
-class _Watched(dict[str, str]):
+class _Watched(dict[str, V]):
     """Settings that note what is looked up in them."""
 
-    def __init__(self, values: dict[str, str], asked: dict[str, None]) -> None:
+    def __init__(self, values: Mapping[str, V], asked: dict[str, None]) -> None:
         super().__init__(values)
         self._asked = asked
 
@@ -97,7 +115,7 @@ class _Watched(dict[str, str]):
         self._note(key)
         return super().__contains__(key)
 
-    def __getitem__(self, key: str) -> str:
+    def __getitem__(self, key: str) -> V:
         self._note(key)
         return super().__getitem__(key)
 

@@ -82,6 +82,8 @@ class KeyAtBoot:
     """What procps' `sysctl --system` would leave instead, where that differs."""
     needs_module: str | None
     """The module without which the key does not exist, where it does not exist yet."""
+    unread: str | None = None
+    """A file that could not be read, and may set it."""
 
 
 @measurement

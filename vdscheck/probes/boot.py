@@ -1,7 +1,7 @@
 """Boot truth: what the kernel settings will be after the next boot, and what decides it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from vdscheck.measurements import KERNEL_KEYS, BootTruth, KeyAtBoot
@@ -208,7 +208,7 @@ class _Work:
         lost = tuple(text for each in group for text in self.truth.losers.get(each, ()))
         if unsure is not None:
             where = f"{unsure} cannot be read, and may set it; root can read it"
-            return _key(None, "unknown", where, lost + _texts(self.truth, group))
+            return replace(_key(None, "unknown", where, lost + _texts(self.truth, group)), unread=unsure)
         steps = self._steps(key, self.truth)
         value, step = self._folded(key, steps, self.refused)
         other = value if self.procps is None else self._folded(key, self._steps(key, self.procps), [])[0]
