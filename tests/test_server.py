@@ -40,8 +40,8 @@ sysctl -q -w net.ipv4.tcp_syncookies=0 net.core.somaxconn=8192 vm.max_map_count=
 """Files of every kind of precedence, and values that only hold until the reboot."""
 SCHEMA = json.loads(pages.schema())
 PARAVIRTUAL = {"nvme": True, "virtio": True, "ide": False, "e1000": False}
-EVERYDAY_CUTS = ("after:write:3", "before:fsync:5")
-"""With one setting written and no more, and with the new file renamed but not on disk for sure."""
+EVERYDAY_CUTS = ("after:write:3",)
+"""With one setting written and no more."""
 CLOCKS = {"bookworm": {"hpet"}, "trixie": {"tsc", "hpet"}}
 
 
@@ -106,7 +106,7 @@ def test_the_report_is_right_about_every_kind_of_fresh_server(kind: Kind, tmp_pa
 
 
 @pytest.mark.timeout(900)
-def test_a_fresh_debian_12_outlives_two_power_cuts_and_is_as_predicted_after_a_reboot(tmp_path: Path) -> None:
+def test_a_fresh_debian_12_outlives_a_power_cut_and_is_as_predicted_after_a_reboot(tmp_path: Path) -> None:
     suite: Suite = "bookworm"
     keep = KEPT.format(keys=" ".join(KERNEL_KEYS))
     told = job(TRICKY, f"{RUN} > out/report.json", f"{keep} > out/now")
