@@ -262,14 +262,14 @@ class Machine:
     def fixed(self, *, yes: bool = True, dry_run: bool = False, **more: Any) -> Result:
         return carried_out(self.bench(**more), self.measure().measurements, Terms(yes, dry_run, ("vdscheck", "--fix")))
 
-    def undo(self) -> tuple[str, ...] | None:
+    def undo(self, desk: Desk | None = None) -> tuple[str, ...] | None:
         """Undo the latest fix; the keys that were left, or None where there was nothing."""
         journal = Journal.opened(self.host)
         if journal is None:
             return None
         try:
             journal.lock()
-            found = undo(journal, self.desk)
+            found = undo(journal, desk or self.desk)
         finally:
             journal.close()
         return None if found is None else tuple(each.key for each in found.left)

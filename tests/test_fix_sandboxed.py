@@ -46,6 +46,21 @@ def test_what_is_read_only_is_found_before_anything_is_written(name: str) -> Non
     assert why in fix["detail"]
 
 
+@pytest.mark.parametrize("name", ["ProtectSystem=full", "ReadOnlyPaths=/var"])
+def test_a_plan_that_is_only_shown_names_what_is_read_only(name: str) -> None:
+    how, why = READ_ONLY[name]
+    found, said = parts(
+        f"""
+        sysctl -q -w net.ipv4.tcp_slow_start_after_idle=1
+        {how}
+        {PROGRAM} --dry-run; code >&2
+        """
+    )
+    fix = fix_of(found[0])
+    assert (fix["outcome"], said) == ("planned", ["code 0"])
+    assert fix["detail"].startswith(f"--fix would change nothing here: {why}")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["fsync", "fchmod", "renameat"])
 @pytest.mark.parametrize("action", ["EPERM", "kill"])

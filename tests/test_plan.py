@@ -140,6 +140,8 @@ def test_the_promised_score_is_the_one_that_is_found(root: Path) -> None:
         (f"{REUSE} = 0", "/etc/sysctl.d/99-theirs.conf:2 sets it to 0 after"),
         ("net/ipv4/tcp_tw_reuse=2", "/etc/sysctl.d/99-theirs.conf:2 sets it to 2 after"),
         (f"-{REUSE}", "/etc/sysctl.d/99-theirs.conf:2 keeps it from being set: take that line out"),
+        (f"{REUSE} = banana", "/etc/sysctl.d/99-theirs.conf:2 sets it to 'banana' after"),
+        (f"{REUSE} =", "/etc/sysctl.d/99-theirs.conf:2 sets it to '' after"),
     ],
 )
 def test_what_a_later_file_overrides_is_named_with_its_line(root: Path, line: str, why: str) -> None:
@@ -147,6 +149,14 @@ def test_what_a_later_file_overrides_is_named_with_its_line(root: Path, line: st
     machine.file("etc/sysctl.d/99-theirs.conf", f"# theirs\n{line}\n")
     assert planned(machine) == {}
     assert why in left(machine)[REUSE]
+
+
+def test_a_file_that_never_ends_is_named_by_each_key_that_it_keeps_from_being_set(root: Path) -> None:
+    machine = web(root)
+    (machine.root / "etc/sysctl.d").mkdir(exist_ok=True)
+    os.mkfifo(machine.root / "etc/sysctl.d/99-theirs.conf")
+    assert planned(machine) == {}
+    assert "/etc/sysctl.d/99-theirs.conf: is no file" in left(machine)[REUSE]
 
 
 def test_a_glob_in_a_later_file_does_not_override_a_line_that_names_the_key(root: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import struct
 from collections.abc import Callable, Iterable
@@ -344,6 +345,42 @@ def test_a_value_that_somebody_set_since_stays_and_is_named(machine: Machine) ->
     assert machine.files.get(OURS) is None
 
 
+def test_a_value_that_cannot_be_read_is_not_taken_for_given_back(machine: Machine) -> None:
+    machine.fix()
+    value, aside = machine.path(REUSE), machine.path(REUSE).with_name("aside")
+    value.rename(aside)
+    value.symlink_to(aside)
+    with pytest.raises(FixError, match=f"{REUSE} cannot be read"):
+        machine.undo()
+    assert machine.states() == ["undoing"]
+    assert machine.read(IDLE) == "1"
+    value.unlink()
+    aside.rename(value)
+    assert machine.undo() == ()
+    assert (machine.states(), machine.read(REUSE)) == (["undone"], "2")
+
+
+def test_a_value_that_cannot_be_read_after_it_was_given_back_is_looked_at_again(machine: Machine) -> None:
+    def unread(value: str) -> str | None:
+        machine.path(REUSE).write_text(value)
+        aside = machine.path(REUSE).with_name("aside")
+        machine.path(REUSE).rename(aside)
+        machine.path(REUSE).symlink_to(aside)
+        return None
+
+    machine.fix()
+    with pytest.raises(FixError, match=f"{REUSE} cannot be read"):
+        machine.undo(**odd(machine, REUSE, unread))
+    assert machine.states() == ["undoing"]
+
+
+def test_a_key_that_is_gone_stops_no_undo(machine: Machine) -> None:
+    machine.fix()
+    machine.path(REUSE).unlink()
+    assert machine.undo() == ()
+    assert (machine.states(), machine.read(IDLE)) == (["undone"], "1")
+
+
 def test_a_line_that_somebody_changed_or_added_since_stays(machine: Machine) -> None:
     machine.fix()
     path = machine.root / OURS
@@ -573,6 +610,30 @@ def test_a_lock_with_another_name_is_refused_and_stays_as_it_is(machine: Machine
     record = machine.fix()
     assert (record.outcome, "has another name (a hard link)" in record.detail) == ("refused", True)
     assert other.stat().st_mode & 0o777 == 0o644
+
+
+def a_file_as_journal(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+
+
+def a_folder_as_lock(path: Path) -> None:
+    path.with_name("lock").mkdir(parents=True)
+
+
+def a_link_to_nothing_as_journal(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("spoil", [a_file_as_journal, a_folder_as_lock, a_link_to_nothing_as_journal])
+def test_what_stands_in_the_way_of_the_journal_is_told_with_what_to_do(
+    machine: Machine, spoil: Callable[[Path], None]
+) -> None:
+    spoil(machine.root / ENTRIES)
+    record = machine.fix()
+    assert record.outcome == "refused"
+    assert re.search(": look (at|where) [a-z ,]+$", record.detail), record.detail
 
 
 def to_everybody(path: Path) -> None:

@@ -110,6 +110,26 @@ def test_what_sets_a_key_again_at_boot_is_named(move: str, where: str) -> None:
 
 
 @needs_root
+def test_what_cannot_be_read_is_left_and_can_be_undone_later() -> None:
+    found = parts(
+        f"""
+        fix --yes -q > /dev/null
+        cd /var/lib/vdscheck; "$PYTHON" -c "import socket; socket.socket(socket.AF_UNIX).bind('mute')"
+        mount --bind mute /proc/sys/{REUSE.replace(".", "/")}
+        vdscheck undo --json > said; code; cat said; echo ----
+        umount /proc/sys/{REUSE.replace(".", "/")}
+        vdscheck undo > /dev/null; code; keys
+        """
+    )
+    code, said = found[0].splitlines()
+    document = valid(said)
+    each = changes(document)[REUSE]
+    assert (code, document["undo"]["outcome"], each["given_back"]) == ("code 3", "left", False)
+    assert "cannot be read" in each["why"]
+    assert (found[1].splitlines()[0], found[1].splitlines()[-1]) == ("code 0", f"{REUSE} = 2")
+
+
+@needs_root
 @pytest.mark.slow
 def test_after_a_reboot_the_value_is_as_the_boot_left_it() -> None:
     found = parts(f"fix --yes -q > /dev/null; {OTHER_BOOT}\nvdscheck undo --json; echo ----\nkeys")

@@ -37,6 +37,22 @@ class NoRoomError(FixError):
     NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 
 
+_REMEDIES = {
+    errno.EROFS: "mount it writable (mount -o remount,rw), and run it again",
+    errno.ENOTDIR: "look at what stands in the place of a folder, and move it away",
+    errno.EISDIR: "look at the folder in its place, and move it away",
+    errno.ENOENT: "look where its links lead",
+    errno.EPERM: "lsattr shows whether it may not be changed; chattr -i -a allows it",
+    errno.EBUSY: "it is a mount of its own: umount it",
+}
+
+
+def refused(error: OSError) -> str:
+    """What the system said, and what to do about it where that is known."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror}" if remedy is None else f"{error.strerror}: {remedy}"
+
+
 @frozen
 class File:
     """A regular file as it is."""

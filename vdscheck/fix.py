@@ -115,7 +115,7 @@ def carried_out(bench: Bench, first: Measurements, terms: Terms) -> Result:
         record = _record(made, bench.judge(first), not_seen)
         refusal = _before_applying(record, bench, terms, undecided=bool(not_seen or made.unforeseen))
         if refusal is not None:
-            return Result(found, refusal, said)
+            return Result(found, _with_what_stops_it(refusal, made, bench), said)
         try:
             result = _applied(made, record, content, bench, found)
         except ChangedMeanwhileError as error:
@@ -191,6 +191,17 @@ def _before_applying(record: FixRecord, bench: Bench, terms: Terms, *, undecided
         words = [word for word in terms.command[1:] if word != "--dry-run"]
         return replace(record, detail=f"only root may set them: {shlex.join(['sudo', 'vdscheck', *words])}")
     return None if terms.yes else _asked(record, bench)
+
+
+def would_not(why: str) -> str:
+    """What is said of a plan that is only shown where a fix would be refused."""
+    return f"--fix would change nothing here: {why}"
+
+
+def _with_what_stops_it(record: FixRecord, made: Plan, bench: Bench) -> FixRecord:
+    """A dry run's plan, with what of all that it would write lies on something read-only."""
+    why = _read_only(made, bench) if record.outcome == "planned" and not record.detail else None
+    return record if why is None else replace(record, detail=would_not(why))
 
 
 def _asked(record: FixRecord, bench: Bench) -> FixRecord | None:

@@ -8,7 +8,18 @@ from typing import Literal
 
 from vdscheck import lock
 from vdscheck.codec import CodecError, decode, indented
-from vdscheck.files import LIMIT_BYTES, File, FixError, Folder, NoRoomError, NotAFileError, OthersError, made, opened
+from vdscheck.files import (
+    LIMIT_BYTES,
+    File,
+    FixError,
+    Folder,
+    NoRoomError,
+    NotAFileError,
+    OthersError,
+    made,
+    opened,
+    refused,
+)
 from vdscheck.model import DROP_IN_FOLDER, SETTING_KEY, frozen, named
 from vdscheck.target import Host, safe_text
 
@@ -217,7 +228,7 @@ class Journal:
             folder = get()
             above = opened(host, FOLDER.rpartition("/")[0])
         except OSError as error:
-            message = f"the journal {FOLDER} cannot be opened: {error.strerror}"
+            message = f"the journal {FOLDER} cannot be opened: {refused(error)}"
             raise JournalError(message) from error
         except OthersError as error:
             message = f"the journal {FOLDER} is not trusted: {error}"
@@ -305,7 +316,7 @@ class Journal:
         try:
             self._folder.write(f"{entry.id}.json", File(content, MODE, os.geteuid(), os.getegid()))
         except OSError as error:
-            message = f"the journal {FOLDER} cannot be written: {error.strerror}"
+            message = f"the journal {FOLDER} cannot be written: {refused(error)}"
             kind = NoRoomError if error.errno in NoRoomError.NUMBERS else JournalError
             raise kind(message) from error
 

@@ -1,12 +1,11 @@
 """The lock that keeps two changes of one host apart: a file that only its owner can open, and who holds it."""
 
-import errno
 import fcntl
 import os
 import re
 import stat
 
-from vdscheck.files import FixError, Folder, NoRoomError
+from vdscheck.files import FixError, Folder, NoRoomError, refused
 
 NAME = "lock"
 MODE = 0o600
@@ -24,19 +23,20 @@ def taken(folder: Folder) -> int:
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(NAME, flags, MODE, dir_fd=folder.descriptor)
+        try:
+            _lock(descriptor, where)
+        except BaseException:
+            os.close(descriptor)
+            raise
     except OSError as error:
-        message = f"{where} cannot be locked: {error.strerror}"
+        message = f"{where} cannot be locked: {refused(error)}"
         kind = NoRoomError if error.errno in NoRoomError.NUMBERS else LockError
         raise kind(message) from error
-    try:
-        _lock(descriptor, where)
-    except BaseException:
-        os.close(descriptor)
-        raise
     return descriptor
 
 
 def _lock(descriptor: int, where: str) -> None:
+    """Raises LockError, or OSError for what is told in the words of the system."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()):
         message = f"{where} is not root's file: look at it, and move it away"
@@ -44,15 +44,12 @@ def _lock(descriptor: int, where: str) -> None:
     if found.st_nlink > 1:
         message = f"{where} has another name (a hard link): look at it, and move it away"
         raise LockError(message)
+    if stat.S_IMODE(found.st_mode) != MODE:
+        os.fchmod(descriptor, MODE)
     try:
-        if stat.S_IMODE(found.st_mode) != MODE:
-            os.fchmod(descriptor, MODE)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno == errno.EWOULDBLOCK:
-            message = f"another vdscheck is changing this host{_holder(found)}: wait until it has ended"
-        else:
-            message = f"{where} cannot be locked: {error.strerror}"
+    except BlockingIOError as error:
+        message = f"another vdscheck is changing this host{_holder(found)}: wait until it has ended"
         raise LockError(message) from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from vdscheck import output
 from vdscheck.files import FixError
-from vdscheck.fix import Bench, Terms, carried_out, recovered
+from vdscheck.fix import Bench, Terms, carried_out, recovered, would_not
 from vdscheck.model import FixRecord, Measurements, Report
 from vdscheck.probes import ownership
 from vdscheck.render.formats import FORMATS, Terminal, plan, show
@@ -61,7 +61,7 @@ class Mender:
         self.bench.ask = lambda record: self._asked(first, record)
         result = carried_out(self.bench, first.measurements, self.terms)
         if self._foreseen is not None:
-            result.record = replace(result.record, detail=f"--fix would change nothing here: {self._foreseen}")
+            result.record = replace(result.record, detail=would_not(self._foreseen))
         said = [*first.warnings, *result.warnings]
         if result.measurements is first.measurements:
             run = replace(first.run, complete=not self.bench.stopped())

@@ -8,6 +8,7 @@ from typing import TypeVar
 from vdscheck import drop_in, held
 from vdscheck.judge import Judged, Proposal
 from vdscheck.measurements import (
+    SETS_NOTHING,
     BootTruth,
     KernelOwner,
     KeyAtBoot,
@@ -152,8 +153,17 @@ def _beaten(wanted: str, decided: KeyAtBoot, boot: BootTruth) -> str:
     if excluded and decided.origin != "file":
         return f"{excluded[-1]} keeps it from being set: take that line out"
     if decided.value is None or decided.origin == "default":
-        return f"a line in {DROP_IN} would not set it at boot: {decided.where}"
+        return _unset(wanted, decided, boot)
     return f"{decided.where} sets it to {decided.value} after {DROP_IN}: let that line say {wanted}"
+
+
+def _unset(wanted: str, decided: KeyAtBoot, boot: BootTruth) -> str:
+    """Why nothing sets a key for which there is a line of ours."""
+    stuck = next((each for each in boot.problems if each.endswith(SETS_NOTHING)), None)
+    where, _, value = (decided.overridden[-1] if decided.overridden else "").partition(" = ")
+    if stuck is None and where and not where.startswith(f"{DROP_IN}:"):
+        return f"{where} sets it to {value!r} after {DROP_IN}, which the kernel refuses: let that line say {wanted}"
+    return f"a line in {DROP_IN} would not set it at boot: {stuck or decided.where}"
 
 
 def _writers(key: str, boot: BootTruth) -> list[LateWriter]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from vdscheck import drop_in
-from vdscheck.files import File, FixError, Folder, NoRoomError, NotAFileError, made, opened, unmade
+from vdscheck.files import File, FixError, Folder, NoRoomError, NotAFileError, made, opened, refused, unmade
 from vdscheck.guard import LostChildError, NoAnswerError, in_child
 from vdscheck.journal import FORMAT, DropIn, Entry, Journal, Replaced, State
 from vdscheck.model import DROP_IN, DROP_IN_FOLDER, DROP_IN_NAME, LeftAlone, UnavailableError, frozen
@@ -45,13 +45,18 @@ class Kernel:
     def read(self, key: str) -> str | None:
         """A setting, its fields separated by one blank; None where there is none, or it cannot be read."""
         try:
-            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return self.seen(key)
         except OSError:
+            return None
+
+    def seen(self, key: str) -> str | None:
+        """A setting as `read` gives it; None only where there is none. Raises OSError where it cannot be read."""
+        try:
+            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return " ".join(os.read(descriptor, VALUE_LIMIT_BYTES).decode("ascii", "replace").split())
-        except OSError:
-            return None
         finally:
             os.close(descriptor)
 
@@ -199,7 +204,7 @@ def _still_so(plan: Plan, desk: Desk, before: File | None, content: bytes | None
             continue
         now = desk.now(change.key)
         if now is None:
-            message = f"{change.key} does not exist any more"
+            message = f"{change.key} does not exist any more, or cannot be read"
             raise ChangedMeanwhileError(message)
         if not same(now, change.before):
             message = f"{change.key} is {now} now, and was {change.before} when the plan was made"
@@ -297,7 +302,7 @@ def _write(desk: Desk, file: File) -> None:
         finally:
             folder.close()
     except OSError as error:
-        message = f"{DROP_IN} cannot be written: {error.strerror}"
+        message = f"{DROP_IN} cannot be written: {refused(error)}"
         raise FixError(message) from error
 
 
@@ -359,7 +364,7 @@ def _file_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
         for path in entry.folders:
             unmade(desk.host, path)
     except OSError as error:
-        message = f"{DROP_IN} cannot be given back: {error.strerror}"
+        message = f"{DROP_IN} cannot be given back: {refused(error)}"
         raise FixError(message) from error
     why = f"somebody changed its line in {DROP_IN} since: it stays"
     return [LeftAlone(key, why) for key in found.kept]
@@ -391,26 +396,40 @@ def _values_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
     if desk.kernel is None:
         return []
     same_boot = in_its_boot(entry, desk)
-    left = []
+    left: list[LeftAlone] = []
     failed: FixError | None = None
     for each in entry.settings:
-        ours = each.now if same_boot else each.in_file
-        before = value_before(each, in_its_boot=same_boot)
-        found = desk.kernel.read(each.key)
-        if not ours or found is None or same(found, before):
-            continue
-        if not same(found, each.wanted):
-            left.append(LeftAlone(each.key, f"it is {found} now, which somebody set since: it stays"))
-        elif before is None:
-            left.append(LeftAlone(each.key, f"it stays {found} until the next boot: what it was before is not known"))
-        else:
-            try:
-                _set_back(desk.kernel, each.key, before)
-            except FixError as error:
-                failed = failed or error
+        try:
+            if each.now if same_boot else each.in_file:
+                left += _value_back(desk.kernel, each, value_before(each, in_its_boot=same_boot))
+        except FixError as error:
+            failed = failed or error
     if failed is not None:
         raise failed
     return left
+
+
+def _value_back(kernel: Kernel, setting: Replaced, before: str | None) -> list[LeftAlone]:
+    """Give back one value, unless somebody changed it since. Raises FixError."""
+    key = setting.key
+    found = _seen(kernel, key)
+    if found is None or same(found, before):
+        return []
+    if not same(found, setting.wanted):
+        return [LeftAlone(key, f"it is {found} now, which somebody set since: it stays")]
+    if before is None:
+        return [LeftAlone(key, f"it stays {found} until the next boot: what it was before is not known")]
+    _set_back(kernel, key, before)
+    return []
+
+
+def _seen(kernel: Kernel, key: str) -> str | None:
+    """A setting; None where it does not exist (any more). Raises FixError where it cannot be read."""
+    try:
+        return kernel.seen(key)
+    except OSError as error:
+        message = f"{key} cannot be read: {error.strerror or error}; so it is not known whether it is given back"
+        raise FixError(message) from error
 
 
 def _set_back(kernel: Kernel, key: str, before: str) -> None:
@@ -419,7 +438,7 @@ def _set_back(kernel: Kernel, key: str, before: str) -> None:
     except OSError as error:
         message = f"{key} cannot be set back to {before}: {error.strerror or error}"
         raise FixError(message) from error
-    found = kernel.read(key)
+    found = _seen(kernel, key)
     if found is not None and not same(found, before):
         message = f"{key} was set back to {before} and reads back as {found}"
         raise FixError(message)

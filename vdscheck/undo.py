@@ -175,13 +175,21 @@ class _Here:
             return _Said(given_back=False, why=self.left[key].why)
         if self.work.kernel is None:
             return _Said(given_back=True, why="as it was before, at the next boot")
-        now = self.work.now(key)
         ours = setting.now if self.same_boot else setting.in_file
+        try:
+            now = self.work.kernel.seen(key)
+        except OSError as error:
+            return _Said(given_back=not ours, why=f"it cannot be read: {error.strerror or error}")
         if now is None:
-            return _Said(given_back=True, why="it does not exist any more, or cannot be read")
-        if not ours:
-            how = "the fix did not change it now" if self.same_boot else "as the boot left it"
-            return _Said(given_back=True, why=f"{now}, {how}")
+            return _Said(given_back=True, why="it does not exist any more")
+        return self._seen(setting, now, found) if ours else _Said(given_back=True, why=f"{now}, {self._by_nobody}")
+
+    @property
+    def _by_nobody(self) -> str:
+        return "the fix did not change it now" if self.same_boot else "as the boot left it"
+
+    def _seen(self, setting: Replaced, now: str, found: str | None) -> _Said:
+        """What is said of a value that the fix had changed."""
         if not same(now, value_before(setting, in_its_boot=self.same_boot)):
             return _Said(given_back=False, why=f"it is still {now}")
         if same(now, found):

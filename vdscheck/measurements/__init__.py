@@ -12,6 +12,7 @@ from .disk import (
 )
 from .kernel import (
     KERNEL_KEYS,
+    SETS_NOTHING,
     BootTruth,
     Conntrack,
     FileHandles,
@@ -85,6 +86,7 @@ from .spin import Cause, Gap, Spin, StealTicks, Throttling, TimeLost
 
 __all__ = [
     "KERNEL_KEYS",
+    "SETS_NOTHING",
     "UNNAMED_CONTAINER",
     "BootTruth",
     "CallTime",

@@ -86,6 +86,10 @@ class KeyAtBoot:
     """A file that could not be read, and may set it."""
 
 
+SETS_NOTHING = "the init sets nothing at all"
+"""How a problem ends that keeps the init from every line of its files."""
+
+
 @measurement
 class BootTruth:
     """What the kernel settings will be after the next boot, as the installed init will set them."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from vdscheck.measurements import SETS_NOTHING
 from vdscheck.model import frozen
 from vdscheck.plugin import Host, Reason, UnavailableError
 from vdscheck.probes import sysctl_glob
@@ -163,7 +164,7 @@ def _no_file(host: Host, path: str, kind: str) -> SettingsFile:
         return SettingsFile(path)
     if kind == "device":
         return SettingsFile(path, trouble=f"{path}: is a device: what it holds is not known", unreadable=True)
-    why = f"{path}: is no file, and reading it never ends: the init sets nothing at all"
+    why = f"{path}: is no file, and reading it never ends: {SETS_NOTHING}"
     return SettingsFile(path, trouble=why, blocks=True)
 
 
