@@ -155,6 +155,16 @@ def test_what_stands_in_the_way_leaves_everything_as_it_was(obstacle: str, why: 
     assert ".vdscheck-new" not in found[1]
 
 
+@pytest.mark.parametrize("room", ["size=4k", "nr_inodes=4"])
+def test_a_disk_with_room_for_only_one_state_of_an_entry_is_full_before_anything_is_changed(room: str) -> None:
+    found, said = parts(
+        f"mount -t tmpfs -o {room},mode=755 none /var/lib/vdscheck; fix --yes --json; code >&2; echo ----\nkeys"
+    )
+    fix = valid(found[0])["fix"]
+    assert (fix["outcome"], said, found[1].splitlines()) == ("refused", "code 3\n", OLD)
+    assert "No space left on device" in fix["detail"]
+
+
 def test_a_second_fix_at_once_is_refused_in_one_line(tmp_path: Path) -> None:
     hold = (
         "import fcntl,os,time; f=os.open('/var/lib/vdscheck/lock',os.O_RDWR|os.O_CREAT,0o600); fcntl.flock(f,2); "

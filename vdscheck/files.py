@@ -135,12 +135,13 @@ class Folder:
         put(self.descriptor, name, file, NEW_NAME)
         os.fsync(self.descriptor)
 
-    def is_full(self, size_bytes: int) -> bool:
-        """Whether a new file of so many bytes has no room in here, as far as the file system says. Raises OSError."""
+    def is_full(self, size_bytes: int, files: int = 1) -> bool:
+        """Whether new files of so many bytes each have no room here, as the file system says. Raises OSError."""
         found = os.fstatvfs(self.descriptor)
+        blocks = files * -(-size_bytes // max(found.f_frsize, 1))
         # A file system that has no fixed number of blocks, or of files, says 0 of them.
-        no_blocks = found.f_blocks > 0 and found.f_bfree * found.f_frsize < size_bytes
-        return no_blocks or (found.f_files > 0 and found.f_ffree == 0)
+        no_blocks = found.f_blocks > 0 and found.f_bfree < blocks
+        return no_blocks or (found.f_files > 0 and found.f_ffree < files)
 
     def remove(self, name: str) -> None:
         """Take a file away for good, if it is there. Raises OSError."""

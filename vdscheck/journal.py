@@ -1,5 +1,6 @@
 """The journal: what each fix replaced, written before anything is changed, so that it can be given back."""
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -40,6 +41,7 @@ _NOBODY = 2**32 - 1
 """The user id that stands for none (chown(2))."""
 _CLOSED = rb'^\s*\{\s*"format":\s*1,[^{}\[\]]*"state":\s*"(undone|given-back)"'
 
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _NAME = r"([0-9]{8}-[0-9]{1,6})\.json"
 
 
@@ -127,6 +129,7 @@ class Entry:
         _refuse_unless(0 < self.number <= NUMBER_LIMIT, f"{self.number} is no number of an entry")
         for word in (self.id, self.version, self.at, self.boot_id or ""):
             _refuse_unless(len(word) <= WORD_LIMIT and word.isprintable(), "a word in it is too long, or no word")
+        _refuse_unless(re.fullmatch(_TIME, self.at) is not None, f"{self.at!r} is no time")
         _refuse_unless(len(set(self.keys)) == len(self.settings), "it has a key twice")
         _refuse_unless(set(self.folders) <= {DROP_IN_FOLDER}, "it names a folder that no fix makes")
 
@@ -299,7 +302,8 @@ class Journal:
         except ValueError as error:
             message = f"this cannot be kept in the journal: {error}"
             raise JournalError(message) from error
-        self._write(entry)
+        # What it comes to is written beside it, before it takes its place.
+        self._write(entry, copies=2)
         return entry
 
     def advance(self, entry: Entry, state: State) -> Entry:
@@ -308,17 +312,24 @@ class Journal:
         self._write(further)
         return further
 
-    def _write(self, entry: Entry) -> None:
+    def _write(self, entry: Entry, copies: int = 1) -> None:
         content = indented(entry)
         if len(content) > LIMIT_BYTES:
             message = f"an entry of the journal may have {LIMIT_BYTES:,} bytes, and this one would have more"
             raise JournalError(message)
         try:
+            if copies > 1:
+                self._see_room(len(content), copies)
             self._folder.write(f"{entry.id}.json", File(content, MODE, os.geteuid(), os.getegid()))
         except OSError as error:
             message = f"the journal {FOLDER} cannot be written: {refused(error)}"
             kind = NoRoomError if error.errno in NoRoomError.NUMBERS else JournalError
             raise kind(message) from error
+
+    def _see_room(self, size_bytes: int, copies: int) -> None:
+        """Raises OSError where there is none."""
+        if self._folder.is_full(size_bytes, copies):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _named(self) -> list[tuple[str, re.Match[str]]]:
         matched = ((name, re.fullmatch(_NAME, name)) for name in self._folder.names())
