@@ -63,6 +63,7 @@ def refusal(*words: str, code: int = 2, **more: Any) -> str:
     return lines[0]
 
 
+@pytest.mark.covered
 def test_the_report_of_this_host_is_one_json_document_of_the_schema(schema: dict[str, Any]) -> None:
     done = vdscheck("--json", "--offline")
     assert (done.returncode, done.stderr) == (0, "")
@@ -80,6 +81,7 @@ def test_without_a_command_run_is_meant() -> None:
     assert json.loads(vdscheck("run", *FEW, "--json").stdout)["ruleset"] == json.loads(done.stdout)["ruleset"]
 
 
+@pytest.mark.covered
 def test_a_saved_report_is_judged_to_the_same_findings(tmp_path: Path, schema: dict[str, Any]) -> None:
     done = vdscheck("--passive", "--json", "--skip", "virt.virtio", "-o", f"json={tmp_path}/saved.json")
     again = vdscheck("judge", f"{tmp_path}/saved.json", "--json")
@@ -172,6 +174,7 @@ def test_a_wrong_call_is_one_clear_line_and_nothing_on_stdout(words: list[str], 
     assert said in refusal(*words)
 
 
+@pytest.mark.covered
 def test_a_wrong_configuration_is_one_clear_line(tmp_path: Path) -> None:
     file = tmp_path / "vdscheck.toml"
     file.write_text("profle = 'web'")
@@ -237,6 +240,7 @@ def test_gates_decide_the_exit_code(words: list[str], code: int) -> None:
     assert vdscheck("--passive", "--json", *words).returncode == code
 
 
+@pytest.mark.covered
 def test_a_gate_that_does_not_hold_is_1(tmp_path: Path) -> None:
     file = tmp_path / "vdscheck.toml"
     file.write_text("[limits.'sysctl.somaxconn']\nbacklog = '1000000000 connections'")
@@ -262,6 +266,7 @@ def test_a_waiver_keeps_a_finding_from_failing_until_it_expires(tmp_path: Path) 
     assert any("expired on 2020-01-01" in warning for warning in json.loads(done.stdout)["warnings"])
 
 
+@pytest.mark.covered
 def test_several_formats_come_from_one_run(tmp_path: Path) -> None:
     done = vdscheck(*FEW, "-o", f"json={tmp_path}/a.json", "-o", f"text={tmp_path}/b.txt")
     assert json.loads((tmp_path / "a.json").read_text())["run"]["id"]
@@ -413,6 +418,7 @@ def test_a_run_that_cannot_have_its_measuring_process_is_4_and_names_the_limit()
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)]
 )
+@pytest.mark.covered
 def test_an_interrupted_run_is_a_valid_incomplete_report(
     tmp_path: Path, schema: dict[str, Any], number: signal.Signals, code: int
 ) -> None:
@@ -686,6 +692,7 @@ def test_a_plugin_that_forks_does_not_double_the_report(tmp_path: Path, text: st
     ],
     ids=["endless", "fork", "segv", "exit", "output", "closes its pipe"],
 )
+@pytest.mark.covered
 def test_a_probe_of_a_plugin_cannot_break_the_run(tmp_path: Path, body: str, reason: str | None) -> None:
     found = report("--only", "acme.*", "--only", "sysctl.somaxconn", plugins=plugin(tmp_path, source(body)))
     reasons = {finding["id"]: finding["reason"] for finding in found["findings"]}
@@ -734,6 +741,7 @@ def test_the_version_and_the_help_are_on_stdout() -> None:
         assert "Usage" in done.stdout
 
 
+@pytest.mark.covered
 def test_the_catalogue_and_the_profiles_can_be_read() -> None:
     listed = vdscheck("list")
     assert "sysctl.somaxconn" in listed.stdout

@@ -51,6 +51,7 @@ def parts(script: str, **more: Any) -> tuple[list[str], str]:
     return [part.strip() for part in done.stdout.split("----\n")], done.stderr
 
 
+@pytest.mark.covered
 def test_a_fix_a_second_one_and_an_undo(tmp_path: Path) -> None:
     found, said = parts(
         """
@@ -239,6 +240,7 @@ def test_a_run_of_any_kind_says_that_a_fix_was_ended_in_the_middle() -> None:
     assert [line.split()[1] for line in found[4].splitlines()] == ["held", "given-back"]
 
 
+@pytest.mark.covered
 def test_an_undo_that_leaves_something_ends_with_3() -> None:
     found, said = parts("fix --yes -q >/dev/null; sysctl -q -w net.ipv4.tcp_tw_reuse=0; vdscheck undo; code >&2; keys")
     assert said == "code 3\n"
@@ -338,6 +340,7 @@ def on_a_terminal(answer: bytes, *words: str, interrupt: bool = False) -> tuple[
     return os.waitstatus_to_exitcode(status), said.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.covered
 def test_on_a_terminal_the_report_the_plan_the_question_and_the_report_again() -> None:
     _, said = on_a_terminal(b"y\n", "--no-color")
     order = [

@@ -153,7 +153,7 @@ def test_a_file_that_cannot_be_read_leaves_undecided_what_it_may_set(
     record = fixed(machine, machine.measure)
     assert record.outcome == "undecided"
     said = {each.key: each.why for each in record.left_alone}[REUSE]
-    assert said.endswith("/etc/sysctl.d/95-later.conf cannot be read, and may set it")
+    assert said.endswith("/etc/sysctl.d/95-later.conf cannot be read here, and may set it")
     os.unlink(machine.root / "etc/sysctl.d/95-later.conf")
     assert (machine.values, machine.files) == before
 
@@ -177,7 +177,7 @@ def test_an_image_with_a_file_that_cannot_be_read_is_undecided(tmp_path: Path) -
     assert done.returncode == 3, done.stderr
     fix = json.loads(done.stdout)["fix"]
     assert fix["outcome"] == "undecided"
-    assert any("99-x.conf cannot be read" in each["why"] for each in fix["left_alone"])
+    assert any("99-x.conf cannot be read here" in each["why"] for each in fix["left_alone"])
     assert not (tmp_path / "var/lib/vdscheck").exists()
 
 

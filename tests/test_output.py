@@ -507,6 +507,7 @@ def bash(line: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.mark.covered
 def test_what_whoever_started_us_left_open_is_written_to(folder: Path) -> None:
     (folder / "link").symlink_to("/dev/stdout")
     done = bash(
@@ -555,6 +556,7 @@ ls -A small
 """
 
 
+@pytest.mark.covered
 def test_mounts_of_a_file_and_full_or_read_only_file_systems() -> None:
     done = in_namespace(MOUNTS)
     parts = dict(part.split("\n", 1) for part in done.stdout.split("--- ")[1:])

@@ -62,6 +62,7 @@ def only_user(folder: Path, rule: str) -> tuple[str, str]:
 # How it is reached
 
 
+@pytest.mark.covered
 def test_a_server_on_loopback_is_judged_in_all_respects(plain: RedisServer) -> None:
     made = report(*QUICK, "--redis", plain.url)
     findings = {each["id"]: each for each in made["findings"]}
@@ -119,6 +120,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RedisS
         yield server, authority
 
 
+@pytest.mark.covered
 def test_tls_is_checked_against_the_authority_that_is_named(encrypted: tuple[RedisServer, Path]) -> None:
     server, authority = encrypted
     findings = found(*QUICK, "--redis", f"rediss://localhost:{server.port}?ssl_ca_certs={authority}")
@@ -179,6 +181,7 @@ def test_a_client_certificate_is_shown_where_one_is_asked_for(tmp_path: Path) ->
 # Who may do what
 
 
+@pytest.mark.covered
 def test_a_user_who_may_only_ping_gets_its_latency_and_the_line_for_the_rest(tmp_path: Path) -> None:
     with RedisServer(tmp_path, *only_user(tmp_path, f"pinger on >{SECRET} +ping")) as server:
         url = f"redis://pinger:{SECRET}@127.0.0.1:{server.port}"
@@ -408,6 +411,7 @@ def test_a_box_whose_cpus_are_taken_is_the_boxs_doing(plain: RedisServer) -> Non
 # Who may come in
 
 
+@pytest.mark.covered
 def test_an_open_server_on_a_public_address_fails_and_on_private_ones_warns(tmp_path: Path) -> None:
     cases = (("8.8.4.4", "fail"), ("10.9.8.7", "warn"), ("fd00:9::7", "warn"))
     for number, (address, verdict) in enumerate(cases):

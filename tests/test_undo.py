@@ -48,6 +48,7 @@ def changes(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @needs_root
+@pytest.mark.covered
 def test_an_undo_says_of_each_key_what_it_found_gave_back_and_what_the_next_boot_brings() -> None:
     found = parts(
         """
@@ -110,6 +111,7 @@ def test_what_sets_a_key_again_at_boot_is_named(move: str, where: str) -> None:
 
 
 @needs_root
+@pytest.mark.covered
 def test_what_cannot_be_read_is_left_and_can_be_undone_later() -> None:
     found = parts(
         f"""

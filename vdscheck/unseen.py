@@ -47,11 +47,11 @@ def unread(judge: Judge, measurements: Measurements, changed: Collection[str]) -
     looked_up: dict[str, None] = {}
     watched = replace(boot, keys=_Watched(boot.keys, looked_up))
     judge({name: replace(each, value=watched) if each.value is boot else each for name, each in measurements.items()})
-    files = {key: boot.keys[key].unread for key in looked_up if key in boot.keys and key not in changed}
+    found = {key: boot.keys[key] for key in sorted(looked_up) if key in boot.keys and key not in changed}
     return tuple(
-        LeftAlone(key, f"what it will be after the next boot could not be seen: {file} cannot be read, and may set it")
-        for key, file in sorted(files.items())
-        if file is not None
+        LeftAlone(key, f"what it will be after the next boot could not be seen: {each.where}")
+        for key, each in found.items()
+        if each.origin == "unread"
     )
 
 

@@ -93,6 +93,7 @@ def test_a_cluster_without_nodes_has_nothing_to_fail(empty: KubeServer) -> None:
     }
 
 
+@pytest.mark.covered
 def test_a_cluster_of_good_and_bad_nodes_is_told_node_by_node(empty: KubeServer) -> None:
     for made in (
         node("osl-1", labels={"disktype": "nvme", REGION: "no-osl"}),
@@ -122,6 +123,7 @@ def test_a_cluster_of_good_and_bad_nodes_is_told_node_by_node(empty: KubeServer)
     assert found["ruleset"]["overrides"]["limits"]["cluster.residency"] == {"regions": ["no-osl"]}
 
 
+@pytest.mark.covered
 def test_a_deployment_without_pods_is_judged_by_its_template(empty: KubeServer) -> None:
     empty.create("/api/v1/nodes", node("plain"))
     empty.create("/apis/apps/v1/namespaces/shop/deployments", payment())
@@ -134,6 +136,7 @@ def test_a_deployment_without_pods_is_judged_by_its_template(empty: KubeServer) 
     assert "no tag" in summary(found, "images", subject)
 
 
+@pytest.mark.covered
 def test_pods_that_wait_are_one_finding_with_a_count_and_three_names(empty: KubeServer) -> None:
     empty.create("/api/v1/nodes", node("small", labels={"disktype": "nvme"}, allocatable={"cpu": "250m"}))
     empty.create("/api/v1/nodes", node("other"))
@@ -155,6 +158,7 @@ def test_pods_that_wait_are_one_finding_with_a_count_and_three_names(empty: Kube
     assert "0.5 CPU wanted, at most 0.25 CPU free" in said
 
 
+@pytest.mark.covered
 def test_what_runs_on_a_node_is_not_free_there(empty: KubeServer) -> None:
     empty.create("/api/v1/nodes", node("one", labels={"disktype": "nvme"}, allocatable={"cpu": "1"}))
     empty.create("/api/v1/nodes", node("two"))
@@ -170,6 +174,7 @@ def test_what_runs_on_a_node_is_not_free_there(empty: KubeServer) -> None:
     assert "room for 2 of 3 pods" in summary(found, "node-selector", "shop/deployment/payment")
 
 
+@pytest.mark.covered
 def test_manifests_alone_ask_nobody(tmp_path: Path) -> None:
     done = vdscheck("cluster", "--offline", "-f", str(PAYMENT), "--json", env={"KUBECONFIG": str(tmp_path / "none")})
     assert done.returncode == 0, done.stderr
@@ -198,6 +203,7 @@ def test_a_saved_report_is_judged_again_to_the_same_findings(empty: KubeServer, 
     assert again["score"] == found["score"]
 
 
+@pytest.mark.covered
 def test_labels_are_held_against_reports_of_the_nodes(empty: KubeServer, tmp_path: Path) -> None:
     mine = report("--passive", "--offline", "--only", "disk.nvme", "--only", "disk.scheduler")
     machine, boot = mine["target"]["machine_id"] or "m-host", mine["target"]["boot_id"] or "b-host"
@@ -238,6 +244,7 @@ def test_the_role_of_the_docs_is_enough_for_every_check(server: KubeServer) -> N
     assert verdicts(found) == verdicts(examined(server, "--region", "no-osl"))
 
 
+@pytest.mark.covered
 def test_a_user_without_rights_is_told_which_verb_and_resource_is_missing(empty: KubeServer) -> None:
     found = examined(empty, "--region", "no-osl", user="nobody")
     unknown = {each["id"]: each for each in found["findings"] if each["verdict"] == "unknown"}
@@ -421,6 +428,7 @@ def script(folder: Path, text: str) -> Path:
     return file
 
 
+@pytest.mark.covered
 def test_an_exec_plugin_logs_in(empty: KubeServer, tmp_path: Path) -> None:
     credential = {
         "apiVersion": "client.authentication.k8s.io/v1",

@@ -111,6 +111,7 @@ def absent(found: dict[str, Any], probe: str = "cluster.nodes") -> tuple[str, st
 ALL = [f"n{number}" for number in range(6)]
 
 
+@pytest.mark.covered
 def test_a_list_is_read_page_by_page(tmp_path: Path) -> None:
     seen = []
 
@@ -241,6 +242,7 @@ def test_a_web_server_is_not_kubernetes(tmp_path: Path) -> None:
     assert found["score"]["value"] is None
 
 
+@pytest.mark.covered
 def test_a_redirect_takes_the_token_nowhere(tmp_path: Path) -> None:
     def answering(path: str, _query: dict[str, list[str]], _count: int) -> Answer | None:
         return (302, {"Location": "http://127.0.0.1:1/"}, b"") if path == "/api/v1/nodes" else None

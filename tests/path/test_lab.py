@@ -89,6 +89,7 @@ def serving(network: Network, node: str, script: str, *words: str) -> Iterator[N
 
 
 @pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.covered
 def test_hops_round_trips_and_losses_are_those_of_the_wire(network: Network, version: int) -> None:
     network.limits(on=True)
     network.loss("f5", 2)
@@ -150,6 +151,7 @@ def test_one_flow_sees_one_way_of_a_load_balancer(network: Network) -> None:
 # What does not answer
 
 
+@pytest.mark.covered
 def test_a_target_that_filters_icmp_and_udp_is_timed_by_tcp(network: Network) -> None:
     network.icmp_filter("oslo")
     found = oslo(network, rounds=5)
@@ -362,6 +364,7 @@ def narrow(network: Network, size: int, *, black_hole: bool) -> Iterator[None]:
         yield
 
 
+@pytest.mark.covered
 def test_a_line_that_takes_less_is_found_by_the_word_of_its_router(network: Network) -> None:
     with narrow(network, 1400, black_hole=False):
         found = oslo(network, rounds=5).mtu
@@ -379,6 +382,7 @@ def test_a_black_hole_is_found_and_named(network: Network) -> None:
 # The whole program
 
 
+@pytest.mark.covered
 def test_a_run_says_which_place_is_nearer_and_where_this_host_can_be(network: Network) -> None:
     places = [word for each in asked(network) for word in ("--path", each)]
     words = ("run", "--only", "path.*", "--only", "net.*", "--json", *places)
@@ -419,6 +423,7 @@ def test_icmplib_as_root_sees_the_same_hops(network: Network) -> None:
     assert ours.minimum_ms < least_ms
 
 
+@pytest.mark.covered
 def test_each_resolver_is_asked_for_the_names_of_the_places(network: Network, tmp_path: Path) -> None:
     words = ("run", "--only", "net.dns", "--json", "--path", "oslo=oslo.lab", "--path", "frankfurt=frankfurt.lab")
     resolvers = [network.address("g1"), "192.0.2.53"]
@@ -436,6 +441,7 @@ def test_each_resolver_is_asked_for_the_names_of_the_places(network: Network, tm
 
 
 @pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.covered
 def test_handshakes_trace_a_way_as_well(network: Network, family: int) -> None:
     found = traced(network, f"oslo={network.address('oslo', family)}", trace="tcp", **SHORT).traces["oslo"]
     assert found.engine == "TCP"

@@ -72,8 +72,8 @@ class KeyAtBoot:
     """One kernel setting after the next boot."""
 
     value: str | None
-    """None where nobody sets it and the kernel's default is not known."""
-    origin: Literal["file", "kernel-command-line", "default", "unknown"]
+    """None where it is not known: nobody sets it and the default is not known, or a file could not be read."""
+    origin: Literal["file", "kernel-command-line", "default", "unread", "unknown"]
     where: str
     """What decides: `/etc/sysctl.d/99-x.conf:3`, `kernel command line`, the source of a default."""
     overridden: tuple[str, ...]
@@ -82,8 +82,6 @@ class KeyAtBoot:
     """What procps' `sysctl --system` would leave instead, where that differs."""
     needs_module: str | None
     """The module without which the key does not exist, where it does not exist yet."""
-    unread: str | None = None
-    """A file that could not be read, and may set it."""
 
 
 SETS_NOTHING = "the init sets nothing at all"

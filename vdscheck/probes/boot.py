@@ -1,7 +1,7 @@
 """Boot truth: what the kernel settings will be after the next boot, and what decides it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vdscheck.measurements import KERNEL_KEYS, BootTruth, KeyAtBoot
@@ -207,8 +207,8 @@ class _Work:
         unsure = next((self.truth.unknown[each] for each in group if each in self.truth.unknown), None)
         lost = tuple(text for each in group for text in self.truth.losers.get(each, ()))
         if unsure is not None:
-            where = f"{unsure} cannot be read, and may set it; root can read it"
-            return replace(_key(None, "unknown", where, lost + _texts(self.truth, group)), unread=unsure)
+            where = f"{unsure} cannot be read here, and may set it"
+            return _key(None, "unread", where, lost + _texts(self.truth, group))
         steps = self._steps(key, self.truth)
         value, step = self._folded(key, steps, self.refused)
         other = value if self.procps is None else self._folded(key, self._steps(key, self.procps), [])[0]
@@ -256,7 +256,7 @@ class _Work:
 
 def _key(
     value: str | None,
-    origin: Literal["file", "kernel-command-line", "default", "unknown"],
+    origin: Literal["file", "kernel-command-line", "default", "unread", "unknown"],
     where: str,
     overridden: tuple[str, ...],
     procps_value: str | None = None,
