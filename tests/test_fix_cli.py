@@ -166,6 +166,22 @@ def test_a_disk_with_room_for_only_one_state_of_an_entry_is_full_before_anything
     assert "No space left on device" in fix["detail"]
 
 
+@pytest.mark.parametrize(
+    ("how", "code", "outcome"), [("error=EAGAIN", 4, "undecided"), ("signal=TERM:when=1", 143, "declined")]
+)
+def test_a_run_that_ends_before_its_plan_says_what_became_of_the_fix(how: str, code: int, outcome: str) -> None:
+    found, said = parts(
+        f"""
+        strace -f -o /dev/null -e trace=clone -e inject=clone:{how} \
+          "$PYTHON" -m vdscheck --fix --yes --json --passive --only 'sysctl.*'; code >&2; echo ----
+        keys
+        """
+    )
+    fix = valid(found[0])["fix"]
+    assert (fix["outcome"], said, found[1].splitlines()) == (outcome, f"code {code}\n", OLD)
+    assert fix["detail"] == "the run was ended before anything was planned"
+
+
 def test_a_second_fix_at_once_is_refused_in_one_line(tmp_path: Path) -> None:
     hold = (
         "import fcntl,os,time; f=os.open('/var/lib/vdscheck/lock',os.O_RDWR|os.O_CREAT,0o600); fcntl.flock(f,2); "
@@ -444,4 +460,4 @@ def test_an_interrupted_measurement_changes_nothing(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
     report = valid(said)
-    assert (process.returncode, report["run"]["complete"], report["fix"]) == (130, False, None)
+    assert (process.returncode, report["run"]["complete"], report["fix"]["outcome"]) == (130, False, "declined")

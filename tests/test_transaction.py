@@ -14,7 +14,7 @@ import pytest
 
 from tests.fix_hosts import Machine, taken
 from vdscheck.catalogue import ProbeEntry
-from vdscheck.files import FixError
+from vdscheck.files import NEW_NAME, FixError
 from vdscheck.journal import FOLDER, Journal, unfinished
 from vdscheck.measure import Outcome
 from vdscheck.model import DROP_IN, FixRecord, Reason, Taken, unmeasured
@@ -626,14 +626,21 @@ def a_link_to_nothing_as_journal(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
-@pytest.mark.parametrize("spoil", [a_file_as_journal, a_folder_as_lock, a_link_to_nothing_as_journal])
+def a_folder_as_new_entry(path: Path) -> None:
+    (path / NEW_NAME).mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    "spoil", [a_file_as_journal, a_folder_as_lock, a_folder_as_new_entry, a_link_to_nothing_as_journal]
+)
 def test_what_stands_in_the_way_of_the_journal_is_told_with_what_to_do(
     machine: Machine, spoil: Callable[[Path], None]
 ) -> None:
     spoil(machine.root / ENTRIES)
     record = machine.fix()
     assert record.outcome == "refused"
-    assert re.search(": look (at|where) [a-z ,]+$", record.detail), record.detail
+    assert re.search(": (look (at|where) [a-z ,]+|move it away)$", record.detail), record.detail
+    assert record.detail.count("away") <= 1
 
 
 def to_everybody(path: Path) -> None:

@@ -381,6 +381,8 @@ def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -
     found = made(outcome.measurements, warnings, complete=outcome.complete)
     if mend is not None and outcome.complete:
         found = mend.mended(found, lambda measurements, said: made(measurements, said, complete=not received))
+    elif mend is not None:
+        found = mend.not_begun(found, interrupted=bool(received))
     if received:  # also after all was measured: the exit code says that it was ended early, and so does the report
         found = replace(found, run=replace(found.run, complete=False))
     failed = outcome.failed or outcome.given_up or outcome.is_empty

@@ -48,9 +48,10 @@ _REMEDIES = {
 
 
 def refused(error: OSError) -> str:
-    """What the system said, and what to do about it where that is known."""
-    remedy = _REMEDIES.get(error.errno or 0)
-    return f"{error.strerror}" if remedy is None else f"{error.strerror}: {remedy}"
+    """What the system said, and what to do about it where that is known; a sentence of ours says that itself."""
+    number = error.errno or 0
+    plain = error.strerror == os.strerror(number)
+    return f"{error.strerror}: {_REMEDIES[number]}" if plain and number in _REMEDIES else f"{error.strerror}"
 
 
 @frozen

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from vdscheck import output
 from vdscheck.files import FixError
@@ -14,6 +15,8 @@ from vdscheck.render.formats import FORMATS, Terminal, plan, show
 from vdscheck.render.question import can_ask, confirmed
 
 Made = Callable[[Measurements, Sequence[str]], Report]
+Outcome = Literal["refused", "undecided", "declined"]
+NOT_BEGUN = "the run was ended before anything was planned"
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Mender:
     def mended(self, first: Report, made: Made) -> Report:
         """The report after the fix, with what it did; or the first one, with why not."""
         if self._refused is not None:
-            return replace(first, fix=_refusal(self._refused, first))
+            return replace(first, fix=_nothing("refused", self._refused, first))
         self.bench.ask = lambda record: self._asked(first, record)
         result = carried_out(self.bench, first.measurements, self.terms)
         if self._foreseen is not None:
@@ -68,6 +71,11 @@ class Mender:
             return replace(first, fix=result.record, warnings=tuple(said), run=run)
         after = made(result.measurements, said)
         return replace(after, fix=result.record, warnings=tuple(dict.fromkeys(after.warnings)))
+
+    def not_begun(self, first: Report, *, interrupted: bool) -> Report:
+        """The report of a run that was ended before anything was planned, with the word that this is so."""
+        outcome: Outcome = "declined" if interrupted else "undecided"
+        return replace(first, fix=_nothing(outcome, NOT_BEGUN, first))
 
     def _asked(self, first: Report, record: FixRecord) -> bool | None:
         if not can_ask():
@@ -80,10 +88,11 @@ class Mender:
         return confirmed("Apply?", self.bench.stopped)
 
 
-def _refusal(why: str, first: Report) -> FixRecord:
+def _nothing(outcome: Outcome, why: str, first: Report) -> FixRecord:
+    """A fix that came to no plan."""
     return FixRecord(
         id=None,
-        outcome="refused",
+        outcome=outcome,
         detail=why,
         score_before=first.score.value,
         score_promised=None,

@@ -43,7 +43,7 @@ def _head(canvas: Canvas, record: FixRecord) -> None:
     changes = ", ".join(parts)
     said = {
         "planned": f"{changes}; nothing is changed yet",
-        "declined": f"{changes}; nothing was changed",
+        "declined": f"{changes}; nothing was changed" if record.changes else "nothing was changed",
         "refused": "nothing was changed",
         "undecided": "undecided: not all settings could be seen, and nothing was changed",
         "nothing-to-do": "nothing to do" + (f", {parts[1]}" if record.left_alone else ""),
