@@ -181,6 +181,24 @@ def test_a_script_is_one_that_a_shell_can_read(record: FixRecord | None, tmp_pat
         assert "\x1b" not in line
 
 
+def test_a_script_for_another_root_does_not_write_to_that_of_the_running_system(tmp_path: Path) -> None:
+    made = replace(report([]), fix=PLANNED)
+    text = script(replace(made, target=replace(made.target, root="/mnt\ntouch evil"))).decode()
+    assert "for the tree /mnt\\ntouch evil: chroot TREE sh < this file\n" in text
+    (tmp_path / "sysctl").symlink_to("/bin/true")
+    safe = text.replace("/etc/sysctl.d", str(tmp_path / "written")).replace("/proc/1/root", "/")
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh"], input=safe, cwd=tmp_path, env=path, check=False, capture_output=True, text=True)
+    assert (done.returncode, "for this system: vdscheck --fix" in done.stderr) == (2, True)
+    assert [each.name for each in tmp_path.iterdir()] == ["sysctl"]
+    assert "/proc/1/root" not in script(made).decode()
+
+
+def test_a_script_says_why_a_fix_would_be_refused_where_it_was_made() -> None:
+    text = script(replace(report([]), fix=replace(PLANNED, detail="a reason\nid"))).decode()
+    assert "# a reason\\nid\n" in text
+
+
 def test_a_script_quotes_what_it_did_not_make_itself(tmp_path: Path) -> None:
     wanted = "1; touch evil; '$(touch evil)'"
     evil = replace(CHANGES[1], key="a.b", wanted=wanted, before="`touch evil`", why="x\ntouch evil")

@@ -23,16 +23,27 @@ _KEEP = """\
 mkdir -p /etc/sysctl.d
 new=/etc/sysctl.d/.vdscheck-new
 """
+_IN_THE_TREE = """\
+# It writes to the /etc of wherever it runs: not to that of the running system.
+if [ / -ef /proc/1/root ]; then
+  echo "this plan is for another root: chroot TREE sh < plan; for this system: vdscheck --fix" >&2
+  exit 2
+fi
+"""
 
 
 def script(report: Report) -> bytes:
     """The plan of a report; a script that says so where there is none."""
     lines = ["#!/bin/sh", *_comments(f"The plan of {report.tool.name} {report.tool.version} for {report.target.name}")]
     lines += _comments(f"made {report.run.started_at}; nothing of it has been run by writing this file.")
+    if report.target.root is not None:
+        lines += _comments(f"for the tree {report.target.root}: chroot TREE sh < this file")
+        lines += _IN_THE_TREE.splitlines()
     record = report.fix
     if record is None:
         lines += _comments("There is no plan in this report: run it with --dry-run or --fix.")
     else:
+        lines += _comments(record.detail) if record.detail else []
         for each in record.left_alone:
             lines += _comments(f"left alone: {each.key}: {each.why}")
         changes = [each for each in record.changes if _is_plain(each)]
