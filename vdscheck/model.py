@@ -230,6 +230,8 @@ class UnavailableError(Exception):
         self.absent = absent
 
 
+AMOUNT_LIMIT = 2**63 - 1
+"""What every reader of a report takes for a whole number."""
 MOST = 1e60
 """No quantity of a computer is larger, and what checks calculate from smaller ones stays finite."""
 

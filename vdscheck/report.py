@@ -7,6 +7,7 @@ from typing import TypeVar
 from vdscheck.judge import Judged, score
 from vdscheck.measurements import Identity, Machine
 from vdscheck.model import (
+    AMOUNT_LIMIT,
     SCHEMA_VERSION,
     Measurements,
     Report,
@@ -100,7 +101,7 @@ def cluster_note(measurements: Measurements, name: str) -> TargetNote:
         virtualization=None,
         cpu_model=None,
         cpus=sum(each.cpu_millicores or 0 for each in amounts) // 1000 if amounts else None,
-        memory_bytes=sum(each.memory_bytes or 0 for each in amounts) if amounts else None,
+        memory_bytes=min(AMOUNT_LIMIT, sum(each.memory_bytes or 0 for each in amounts)) if amounts else None,
         root=None,
         nodes=None if nodes is None else len(nodes.nodes),
     )

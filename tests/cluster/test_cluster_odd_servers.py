@@ -75,7 +75,7 @@ def serving(answering: Answering, folder: Path) -> Iterator[Path]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         config = folder / "config"
         address = f"http://127.0.0.1:{server.server_address[1]}"
         content = {

@@ -6,10 +6,11 @@ from vdscheck.cluster import Cluster
 from vdscheck.measurements.cluster import ClusterNodes, ClusterVolumes, Node, Taint, Volume
 from vdscheck.probes.cluster.objects import NodeInfo, NodeObject, VolumeObject
 from vdscheck.probes.cluster.quantity import amount, resources
-from vdscheck.probes.cluster.reading import listed
+from vdscheck.probes.cluster.reading import listed, no_list, refuse_unread
 from vdscheck.probes.cluster.templates import NAME_LIMIT
 
 _READY = {"True": True, "False": False}
+_STATUSES = (*_READY, "Unknown")
 _TROUBLES = (
     "MemoryPressure",
     "DiskPressure",
@@ -39,6 +40,11 @@ def read(cluster: Cluster) -> ClusterNodes:
 
 def _node(each: NodeObject) -> Node:
     conditions = {one.type: one.status for one in each.status.conditions or ()}
+    for name in ("Ready", *_TROUBLES):
+        if conditions.get(name, "Unknown") not in _STATUSES:
+            why = f"{name} is {conditions[name]}"
+            raise no_list("nodes", why)
+    refuse_unread(each.status.allocatable, "nodes")
     info = each.status.node_info or NodeInfo()
     allocatable = each.status.allocatable or {}
     pods = allocatable.get("pods")

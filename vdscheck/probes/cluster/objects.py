@@ -3,12 +3,16 @@
 Fields are those of the API reference (https://kubernetes.io/docs/reference/kubernetes-api/).
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 Replicas = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 """An int32 that the API server does not take where it is negative."""
+
+NAME_LIMIT = 4096
+"""Characters of a name or a value of a label: a saved report has no longer ones, and the API server takes 317."""
+Name = Annotated[str, msgspec.Meta(max_length=NAME_LIMIT)]
 
 
 class _Object(msgspec.Struct, rename="camel", gc=False):
@@ -24,15 +28,15 @@ class Owner(_Object):
 class Meta(_Object):
     name: str = ""
     namespace: str = ""
-    labels: dict[str, str] | None = None
+    labels: dict[Name, Name] | None = None
     owner_references: list[Owner] | None = None
     creation_timestamp: str | None = None
 
 
 class Expression(_Object):
-    key: str = ""
-    operator: str = ""
-    values: list[str] | None = None
+    key: Name = ""
+    operator: Name = ""
+    values: list[Name] | None = None
 
 
 class SelectorTerm(_Object):
@@ -49,7 +53,7 @@ class NodeAffinity(_Object):
 
 
 class PodAffinityTerm(_Object):
-    topology_key: str = ""
+    topology_key: Name = ""
 
 
 class WeightedTerm(_Object):
@@ -72,21 +76,21 @@ class Affinity(_Object):
 
 
 class TaintObject(_Object):
-    key: str = ""
-    value: str = ""
-    effect: str = ""
+    key: Name = ""
+    value: Name = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
 
 
 class TolerationObject(_Object):
-    key: str | None = None
-    operator: str | None = None
-    value: str | None = None
-    effect: str | None = None
+    key: Name | None = None
+    operator: Name | None = None
+    value: Name | None = None
+    effect: Name | None = None
 
 
 class Amounts(_Object):
-    requests: dict[str, str | int | float] | None = None
-    limits: dict[str, str | int | float] | None = None
+    requests: dict[Name, str | int | float] | None = None
+    limits: dict[Name, str | int | float] | None = None
 
 
 class VolumeMount(_Object):
@@ -106,7 +110,7 @@ class ContainerObject(_Object):
 
 
 class SpreadConstraint(_Object):
-    topology_key: str = ""
+    topology_key: Name = ""
     when_unsatisfiable: str = ""
 
 
@@ -115,11 +119,11 @@ class PodSpec(_Object):
     init_containers: list[ContainerObject] | None = None
     volumes: list[dict[str, Any]] | None = None
     restart_policy: str | None = None
-    node_selector: dict[str, str] | None = None
+    node_selector: dict[Name, Name] | None = None
     affinity: Affinity | None = None
     tolerations: list[TolerationObject] | None = None
     node_name: str | None = None
-    overhead: dict[str, str | int | float] | None = None
+    overhead: dict[Name, str | int | float] | None = None
     topology_spread_constraints: list[SpreadConstraint] | None = None
     resource_claims: list[dict[str, Any]] | None = None
     scheduler_name: str | None = None
@@ -181,7 +185,7 @@ class NodeInfo(_Object):
 
 
 class NodeStatus(_Object):
-    allocatable: dict[str, str | int | float] | None = None
+    allocatable: dict[Name, str | int | float] | None = None
     conditions: list[Condition] | None = None
     node_info: NodeInfo | None = None
 

@@ -20,8 +20,8 @@ _SUFFIXES = {
 _QUANTITY = re.compile(
     r"([+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}))(?:([eE][+-]?[0-9]{1,2})|([a-zA-Z]{0,2}))"
 )
-_MOST = 2**63 - 1
-"""An amount of the API is an int64 at most."""
+_MOST = Decimal(2**63 - 1)
+"""An amount of the API is an int64 at most; the server caps what is more, and so it is read."""
 
 
 @lru_cache(maxsize=4096)
@@ -34,9 +34,7 @@ def amount(text: str | float, per: int = 1) -> int | None:
         exact = Decimal(found[1] + (found[2] or "")) * _SUFFIXES[found[3] or ""] * per
     except InvalidOperation:
         return None
-    if not 0 <= exact <= _MOST:
-        return None
-    return int(exact.to_integral_value(ROUND_CEILING))
+    return None if exact < 0 else int(min(exact, _MOST).to_integral_value(ROUND_CEILING))
 
 
 def resources(written: dict[str, str | int | float] | None) -> Resources:
@@ -56,7 +54,7 @@ def added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
     """Both together; what is more than an amount can be is the largest amount."""
     total = dict(first)
     for name, value in second.items():
-        total[name] = min(_MOST, total.get(name, 0) + value)
+        total[name] = min(int(_MOST), total.get(name, 0) + value)
     return total
 
 

@@ -1,7 +1,9 @@
 """What `vdscheck run --json` found on the nodes: from a folder, or from ConfigMaps."""
 
+import datetime as dt
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -9,7 +11,7 @@ import msgspec
 from vdscheck.cluster import Cluster
 from vdscheck.measurements import DiskLatency, DiskStack
 from vdscheck.measurements.cluster import NodeReport, NodeReports
-from vdscheck.model import UnavailableError
+from vdscheck.model import AMOUNT_LIMIT, SCHEMA_VERSION, UnavailableError
 from vdscheck.plugin import Absent, Host, not_applicable
 from vdscheck.probes.cluster.objects import ConfigMap
 from vdscheck.probes.cluster.reading import listed
@@ -21,6 +23,7 @@ NAMESPACE = "vdscheck"
 LABEL = "vdscheck/node-report"
 FILE_LIMIT_BYTES = 16 << 20
 REFUSED_SHOWN = 20
+SHOWN_LIMIT = 40
 
 
 class _Target(msgspec.Struct):
@@ -92,32 +95,48 @@ def _add(source: str, content: bytes, found: list[NodeReport], refused: list[str
     shown = safe_text(source)[:NAME_LIMIT]
     try:
         found.append(_report(shown, content))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
         refused.append(f"{shown} is no report of a host: {safe_text(str(error))[:200]}")
 
 
 def _report(source: str, content: bytes) -> NodeReport:
+    _refuse(len(content) > FILE_LIMIT_BYTES, f"it is larger than {FILE_LIMIT_BYTES:,} bytes")
     report = msgspec.json.decode(content, type=_Report)
-    if report.target.kind != "host" or not report.target.machine_id or not report.target.boot_id:
-        message = "it does not say of which machine and boot it is"
-        raise ValueError(message)
-    stacks = [_value(taken, DiskStack) for key, taken in report.measurements.items() if _is(key, "disk.stack")]
-    latencies = [_value(taken, DiskLatency) for key, taken in report.measurements.items() if _is(key, "disk.latency")]
-    typical = [each.fdatasync.percentile_ms(0.5).value for each in latencies if each is not None]
+    version = f"schema version {report.schema_version}"[:SHOWN_LIMIT]
+    _refuse(report.schema_version != SCHEMA_VERSION, f"{version}, but this version of vdscheck reads {SCHEMA_VERSION}")
+    _refuse(not _begins_with_a_day(report.run.started_at), "run.started_at is not a time: the newest report counts")
+    machine_id, boot_id = report.target.machine_id or "", report.target.boot_id or ""
+    named = report.target.kind == "host" and machine_id and boot_id
+    _refuse(not named, "it does not say of which machine and boot it is")
+    stacks = _values(report, "disk.stack", DiskStack)
+    sizes = [device.size_bytes for stack in stacks for device in stack.devices]
+    _refuse(any(not 0 <= each <= AMOUNT_LIMIT for each in sizes), "the size of a disk is none that a disk can have")
+    latencies = _values(report, "disk.latency", DiskLatency)
+    typical = [each.fdatasync.percentile_ms(0.5).value for each in latencies]
     return NodeReport(
         source=source,
         node=safe_text(report.target.name)[:NAME_LIMIT],
-        machine_id=report.target.machine_id[:NAME_LIMIT],
-        boot_id=report.target.boot_id[:NAME_LIMIT],
+        machine_id=machine_id[:NAME_LIMIT],
+        boot_id=boot_id[:NAME_LIMIT],
         taken_at=report.run.started_at[:NAME_LIMIT],
-        stacks=tuple(each for each in stacks if each is not None),
+        stacks=tuple(stacks),
         typical_fdatasync_ms=min(typical, default=None),
     )
 
 
-def _is(key: str, probe_id: str) -> bool:
-    return key == probe_id or key.startswith(f"{probe_id}[")
+def _refuse(wrong: bool, why: str) -> None:  # noqa: FBT001 - what is wrong
+    if wrong:
+        raise ValueError(why)
 
 
-def _value(taken: _Taken, kind: type[Any]) -> Any:  # noqa: ANN401 - of that type
-    return msgspec.json.decode(bytes(taken.value), type=kind | None)
+def _begins_with_a_day(text: str) -> bool:
+    with suppress(ValueError):
+        return dt.date.fromisoformat(text[:10]).isoformat() == text[:10]
+    return False
+
+
+def _values(report: _Report, probe_id: str, kind: type[Any]) -> list[Any]:
+    """The measurements of a probe, of any subject."""
+    taken = (each for key, each in report.measurements.items() if key == probe_id or key.startswith(f"{probe_id}["))
+    found = [msgspec.json.decode(bytes(each.value), type=kind | None) for each in taken]
+    return [each for each in found if each is not None]

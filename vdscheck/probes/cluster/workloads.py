@@ -9,7 +9,7 @@ from vdscheck.measurements.cluster import ClusterWorkloads, ListRead, NodeUse, P
 from vdscheck.model import Absent, UnavailableError
 from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
 from vdscheck.probes.cluster.quantity import added
-from vdscheck.probes.cluster.reading import listed
+from vdscheck.probes.cluster.reading import listed, refuse_unread
 from vdscheck.probes.cluster.templates import NAME_LIMIT, requested, template
 from vdscheck.secrets import redact
 from vdscheck.target import safe_text
@@ -78,6 +78,7 @@ class Gathered:
         """Count a pod in."""
         if pod.status.phase in _ENDED:
             return
+        _refuse_unread(pod.spec, "pods")
         group = self.groups.setdefault(self._owner(pod), _Group())
         group.count += 1
         group.running += pod.status.phase == "Running"
@@ -127,8 +128,9 @@ class _Controllers:
     found: dict[Key, Controller] = field(default_factory=dict)
     jobs: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def taker(self, kind: str) -> Callable[[], Callable[[Controller], None]]:
+    def taker(self, kind: str, what: str) -> Callable[[], Callable[[Controller], None]]:
         def take(each: Controller) -> None:
+            _refuse_unread(template_of(each), what)
             meta = each.metadata
             owner = next((one for one in meta.owner_references or () if one.controller), None)
             if kind == "Job":
@@ -138,6 +140,17 @@ class _Controllers:
                 self.found[meta.namespace, kind, meta.name] = each
 
         return lambda: take
+
+
+def _refuse_unread(spec: PodSpec | None, what: str) -> None:
+    """Raise UnavailableError where an amount in a pod's specification cannot be read."""
+    if spec is None:
+        return
+    refuse_unread(spec.overhead, what)
+    for each in (*(spec.init_containers or ()), *(spec.containers or ())):
+        if each.resources is not None:
+            refuse_unread(each.resources.requests, what)
+            refuse_unread(each.resources.limits, what)
 
 
 def read(cluster: Cluster) -> ClusterWorkloads:
@@ -174,11 +187,12 @@ def _controllers(
     missing: dict[str, Absent] = {}
     reads: list[ListRead] = []
     for resource, group, kind in _CONTROLLERS:
+        what = f"{resource}.{group}"
         for path in _paths(f"/apis/{group}/v1", resource, namespaces):
             try:
-                reads.append(listed(cluster, path, f"{resource}.{group}", Controller, controllers.taker(kind)))
+                reads.append(listed(cluster, path, what, Controller, controllers.taker(kind, what)))
             except UnavailableError as error:
-                missing[f"{resource}.{group}"] = error.absent
+                missing[what] = error.absent
     return controllers, missing, reads
 
 
