@@ -267,10 +267,10 @@ def test_an_image_whose_next_boot_is_not_seen_is_undecided(tmp_path: Path) -> No
     boot_hosts.host(root)
     slow = plugin(
         tmp_path,
-        "from dataclasses import replace\n"
         "from vdscheck.probes import boot\n"
         "import time\n"
-        "object.__setattr__(boot.boot_truth, 'deadline_s', 0.0)\n",
+        "boot.booting_kernel = lambda _host: time.sleep(60)\n"
+        "object.__setattr__(boot.boot_truth, 'deadline_s', 0.2)\n",
     )
     done = vdscheck("--fix", "--yes", "--json", "--passive", "--root", str(root), "--only", "sysctl.*", plugins=slow)
     found = outcome(done.stdout)
