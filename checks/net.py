@@ -46,7 +46,7 @@ def dns(found: Resolvers, p95: AtMost) -> dict[str, Judgement | Absent]:
 def _resolver(found: ResolverTimes, p95: AtMost, *, others_answer: bool) -> Judgement | Absent:
     codes = ", ".join(f"{count} {name}" for name, count in found.codes.items())
     if found.cached is None:
-        why = f"{found.address} answered {found.answered} of {found.sent} questions"
+        why = f"{found.address} answered {found.answered} of {found.sent} questions{codes and f' ({codes})'}"
         if found.answered or not others_answer:
             return unmeasured(Reason.UNREACHABLE, why)
         return Judgement(verdict=Verdict.FAIL, summary=f"{why}, and another resolver answers", expected=p95.expected())

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.program import vdscheck
 from tests.users import ATTACKER, VICTIM, User, called_as
 from vdscheck import config
 from vdscheck.config import Config, ConfigError
@@ -98,6 +99,10 @@ def test_a_whole_configuration_is_read(tmp_path: Path) -> None:
             "[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = '31.1.2027'",
             "the waiver of a.b expires '31.1.2027', which is no date: write expires = 2027-01-31",
         ),
+        (
+            "[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = 2027-01-31T00:00:00Z",
+            "expires 2027-01-31 00:00:00+00:00, which is no date",
+        ),
         ("[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = 2027-01-31\nby = 'me'", "by is not a known key"),
         ("x = " + "[" * 100_000, "nested too deeply"),
         ("min-score = " + "9" * 10_000, "not TOML"),
@@ -110,6 +115,21 @@ def test_what_cannot_be_followed_is_refused_with_file_line_and_remedy(tmp_path: 
     message = refused(file)
     assert said in message
     assert str(file) in message
+
+
+def test_what_logs_in_to_an_address_is_shown_of_no_key_pattern_or_waiver(tmp_path: Path) -> None:
+    address = "redis://me:S3cr3tPw99@127.0.0.1:1"
+    file = tmp_path / "vdscheck.toml"
+    file.write_text(f'"{address}" = 1\n')
+    wrong = vdscheck("run", "--config", str(file), "--passive")
+    assert "redis://***@127.0.0.1:1 is not a known key" in wrong.stderr
+    waiver = f'[[waivers]]\nreason = "see {address}"\nexpires = 2099-01-01\ncheck = '
+    file.write_text(f'{waiver}"redis.latency[{address}]"\n')
+    assert "without its login: check = 'redis.latency[HOST:PORT]'" in refused(file)
+    file.write_text(f'{waiver}"redis.latency"\n')
+    done = vdscheck("run", "--config", str(file), "--passive", "--json", "--only", f"redis.latency[{address}]")
+    assert done.returncode == 0, done.stderr
+    assert "S3cr3tPw99" not in wrong.stderr + done.stdout + done.stderr
 
 
 def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The network's counters and buffers, as the kernel writes them."""
 
+import socket
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from vdscheck.measurements import TcpBuffers
 from vdscheck.model import Reason, UnavailableError
 from vdscheck.probes import net
 from vdscheck.probes.path import names
+from vdscheck.probes.resolving import Asking
 from vdscheck.target import Host
 
 SNMP = """Ip: Forwarding DefaultTTL
@@ -87,3 +89,17 @@ def test_a_resolver_that_never_answers_holds_nobody_up(monkeypatch: pytest.Monke
     found = names.addresses(["a.example"], (4, 6), 0.2)
     assert time.monotonic() - began < 2
     assert found["a.example"].why == "no resolver answered for a.example within 0.2 s"
+
+
+@pytest.mark.parametrize(("code", "names_known"), [(0, 1), (3, 1), (2, 0), (5, 0)])
+def test_a_resolver_that_refuses_a_question_has_not_answered_for_the_name(code: int, names_known: int) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        ours.setblocking(False)
+        asking = Asking("192.0.2.53", ("a.example",), connection=ours)
+        asking.ask()
+        asked = theirs.recv(512)
+        theirs.send(asked[:2] + bytes((0x81, 0x80 | code)) + asked[4:])
+        asking.hear()
+    assert len(asking.known) == len(asking.first_ms) == names_known
+    assert asking.answered == 1

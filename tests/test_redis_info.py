@@ -192,6 +192,7 @@ def test_a_password_that_is_a_word_of_info_does_not_make_a_master_something_else
         ("ERR AUTH <password> called without any password configured", ("AUTH", "x"), "permission", "leave it out"),
         ("ERR DB index is out of range", ("SELECT", "99"), "error", "has no database 7"),
         ("ERR unknown command 'LATENCY'", ("LATENCY", "HISTOGRAM"), "unsupported", "does not know LATENCY HISTOGRAM"),
+        ("ERR 746572636573 secret", ("AUTH", "secret"), "error", "refuses AUTH: look whether its user and password"),
         ("ERR something else", ("PING",), "error", "refuses PING: ERR something else"),
     ],
 )

@@ -313,6 +313,11 @@ class Cluster:
         self.login.chosen.register()
         if self.login.files:
             credentials.base_address(self.login.chosen.server, self.login.name)
+        if self.login.chosen.is_another:
+            why = (
+                f"the user of {self.login.name} acts as another (as), which is not done here: name a context without it"
+            )
+            raise UnavailableError(unmeasured(Reason.PERMISSION, why))
         configuration = client.Configuration()
         try:
             self._load(configuration, config)
@@ -340,6 +345,7 @@ class Cluster:
             if self.login.chosen.proxy is not None:
                 configuration.proxy = self.login.chosen.proxy
         else:
+            credentials.renew_nothing()
             config.load_kube_config(
                 os.pathsep.join(self.login.files),
                 context=self.login.context,

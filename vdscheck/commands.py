@@ -172,7 +172,7 @@ class Settings:
         """What changes the ruleset, as the report keeps it."""
         found = {key: self.values[key] for key in RULES if key in self.values}
         for name, said in (("only", self.asked.only), ("skip", self.asked.skip)):
-            patterns = [safe_text(pattern) for pattern in self.first(name, said, ())]
+            patterns = [safe_text(without_secrets(pattern)) for pattern in self.first(name, said, ())]
             if patterns:
                 found[name] = patterns
         return found

@@ -13,7 +13,7 @@ from typing import Any
 from vdscheck import codec, trusted
 from vdscheck.model import UnavailableError, frozen
 from vdscheck.ruleset import OFFER, nearest
-from vdscheck.secrets import register_addresses, register_leaves
+from vdscheck.secrets import has_secret, register_addresses, register_leaves, without_secrets
 from vdscheck.target import Host, TargetKind, absolute, safe_text
 
 FAIL_ON = ("warn", "fail", "unknown")
@@ -123,7 +123,7 @@ def _place_in(error: ValueError) -> str:
 def _checked(table: Mapping[str, Any], file: str, text: str, *, here: bool) -> dict[str, Any]:
     values = {}
     for key, value in table.items():
-        where = f"configuration {file}{_line(text, key)}: {safe_text(key)}"
+        where = f"configuration {file}{_line(text, key)}: {safe_text(without_secrets(key))}"
         if key not in KEYS:
             message = f"{where} is not a known key: {nearest(key, list(KEYS))}"
             raise ConfigError(message)
@@ -271,15 +271,23 @@ def _waiver(table: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(table.get(key), str) or not table[key].strip():
             message = f"a waiver without its {key}"
             raise ValueError(message)
+    if has_secret(table["check"]):
+        message = "a waiver names a server as a finding does, without its login: check = 'redis.latency[HOST:PORT]'"
+        raise ValueError(message)
     expires = table.get("expires")
     if isinstance(expires, str):
         with suppress(ValueError):
             expires = dt.date.fromisoformat(expires)
     if not isinstance(expires, dt.date) or isinstance(expires, dt.datetime):
-        has = "has no date" if expires is None else f"expires {expires!r}, which is no date"
+        written = repr(expires) if isinstance(expires, str) else expires
+        has = "has no date" if expires is None else f"expires {written}, which is no date"
         message = f"the waiver of {table['check']} {has}: write expires = 2027-01-31"
         raise ValueError(message)  # noqa: TRY004
-    return {"check": table["check"], "reason": table["reason"], "expires": expires.isoformat()}
+    return {
+        "check": table["check"],
+        "reason": without_secrets(table["reason"]),
+        "expires": expires.isoformat(),
+    }
 
 
 class Matter(Enum):

@@ -19,6 +19,8 @@ _NOT_SECRET = (
     *("tokenFile", "client-certificate", "client-key", "certificate-authority", "idp-certificate-authority"),
 )
 """Keys of a kubeconfig's user whose values say how and where, not what; every other one is a secret."""
+_ANOTHER = ("as", "as-uid", "as-groups", "as-user-extra")
+"""How a user asks to count as somebody else (impersonation)."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """What no value of a header may have (RFC 9110, 5.5); a tab it may."""
 
@@ -31,6 +33,8 @@ class Chosen:
     proxy: str | None = None
     has_user: bool = False
     """Whether there is anything to log in with."""
+    is_another: bool = False
+    """Whether the user is to count as somebody else (`as`), which the kubernetes package does not ask for."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """What must not be shown: every value of the user, also in a field that did not exist when this was written."""
@@ -60,6 +64,7 @@ def chosen(tables: Mapping[str, Mapping[str, Any]], context: str) -> Chosen:
         server=server.strip().rstrip("/") if isinstance(server, str) else "",
         proxy=proxy if isinstance(proxy, str) and proxy else None,
         has_user=bool(user),
+        is_another=any(user.get(key) for key in _ANOTHER),
         secrets=(*_secrets(user), *_secrets(cluster.get("extensions"))),
     )
 
@@ -137,6 +142,10 @@ _WHY = (
     (r"Invalid kube-config file\. (?:.* )?Expected key ([A-Za-z0-9-]{1,40}) in ", r"an entry of it lacks \1"),
     (r"Invalid kube-config file\. .*object with name ", "it does not have the cluster of its context, or has it twice"),
     (r"File does not exist: ", "a file that it names is not there"),
+    (
+        "auth-provider: over",
+        "the token of its auth-provider is over and is not renewed here: run kubectl once, or name an exec plugin",
+    ),
 )
 """How texts of the kubernetes package begin, and what they mean."""
 
@@ -153,6 +162,22 @@ def why_not(error: BaseException | str, otherwise: str = "") -> str:
     if isinstance(error, FileNotFoundError):
         return "a file that it names is not there"
     return otherwise or type(error).__name__
+
+
+def renew_nothing() -> None:
+    """Let the kubernetes package ask nobody but exec plugins for a token.
+
+    It would send the refresh token where an issuer says whose certificate it has not looked at, would not keep what
+    takes its place, and would run the program of a gcp provider, which kubectl does no more.
+    """
+    from kubernetes.config import ConfigException, kube_config
+
+    def is_over(*_: object) -> None:
+        message = "auth-provider: over"
+        raise ConfigException(message)
+
+    for name in ("_refresh_oidc", "_refresh_gcp_token"):
+        setattr(kube_config.KubeConfigLoader, name, is_over)
 
 
 def keep_no_secret_files(configuration: Any, pool: Any) -> None:  # noqa: ANN401 - the package's own

@@ -278,3 +278,35 @@ def test_a_short_token_takes_nothing_from_the_report(tmp_path: Path, token: str)
             found.append(json.loads(done.stdout))
     assert found[0]["findings"] == found[1]["findings"]
     assert found[0]["measurements"]["cluster.nodes"]["value"]["nodes"][0]["labels"] == {"app": "web"}
+
+
+# What the kubernetes package would ask others for, or leave out
+
+
+@pytest.mark.parametrize("name", ["oidc", "gcp"])
+def test_a_token_of_an_auth_provider_that_is_over_is_renewed_by_nobody(
+    server: ApiServer, tmp_path: Path, name: str
+) -> None:
+    program = tmp_path / "login"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    over = f"{base64.urlsafe_b64encode(b'{}').decode().rstrip('=')}.eyJleHAiOjF9.{SECRET}"
+    with api_server(tmp_path, tls=False) as issuer:
+        config = {"id-token": over, "idp-issuer-url": issuer.address, "client-id": "me", "cmd-path": str(program)}
+        config |= {"client-secret": SECRET, "refresh-token": SECRET}
+        user = {"auth-provider": {"name": name, "config": config}}
+        summary = refusal(server.kubeconfig(tmp_path, user))
+    assert "the token of its auth-provider is over" in summary
+    assert not issuer.raw
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("another", [{"as": "admin"}, {"as-groups": ["system:masters"]}, {"as-uid": "7"}])
+def test_who_is_to_count_as_another_is_not_examined_as_himself(
+    server: ApiServer, tmp_path: Path, another: dict[str, Any]
+) -> None:
+    server.authorizations.clear()
+    assert "acts as another (as), which is not done here" in refusal(
+        server.kubeconfig(tmp_path, {"token": SECRET} | another)
+    )
+    assert not server.authorizations

@@ -162,6 +162,9 @@ def test_hosts_as_people_write_them(written: str, host: str, port: int | None) -
         ("10.0.0.256", "neither a name nor an IPv4 address"),
         ("fe80::zz", "not an IPv6 address"),
         ("host:99999", "a port from 1 to 65535"),
+        ("me:S3cr3tPw@host", r"\*\*\*@host: a port from 1"),
+        ("oslo=me:S3cr3tPw@host:22", "not an IPv6 address"),
+        ("oslo=redis://me:S3cr3tPw@host", "write the host alone, host$"),
         ("oslo=", "a host is wanted after the ="),
         ("", "a host is wanted"),
         ("x" * 70 + "=a.example", "a name of letters"),
@@ -173,6 +176,7 @@ def test_what_is_no_host_is_refused_in_one_line(written: str, said: str) -> None
         chosen(written)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 200
+    assert "S3cr3tPw" not in str(refused.value)
 
 
 def test_more_places_than_fit_are_refused() -> None:

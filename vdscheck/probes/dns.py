@@ -9,6 +9,8 @@ _HEADER = struct.Struct("!HHHHHH")
 _RECURSION_DESIRED = 0x0100
 _RESPONSE = 0x8000
 _CODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
+ANSWERS = ("NOERROR", "NXDOMAIN")
+"""The codes that say what a name is, or that it is none; the others are no answer about it."""
 _POINTER = 0xC0
 _POINTERS_LIMIT = 16
 _RECORDS_LIMIT = 64

@@ -64,6 +64,8 @@ def _meaning_of_err(text: str, words: Sequence[str], server: RedisServer) -> tup
         return Reason.ERROR, f"has no database {server.database}"
     if "unknown command" in text:
         return Reason.UNSUPPORTED, f"does not know {permission(words)[1:].replace('|', ' ').upper()}"
+    if words[0] == "AUTH":  # it was told a password, and may repeat it in any spelling
+        return Reason.ERROR, "refuses AUTH: look whether its user and password are right"
     return Reason.ERROR, f"refuses {words[0]}: {shown(text)}"
 
 

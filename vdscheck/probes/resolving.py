@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from vdscheck.measurements.path import Resolvers, ResolverTimes
 from vdscheck.plugin import Host, Recorder
-from vdscheck.probes.dns import A, question, reply
+from vdscheck.probes.dns import ANSWERS, A, question, reply
 
 PORT = 53
 CACHED = 94
@@ -90,6 +90,8 @@ class Asking:
             del self.open[said.ident]
             self.answered += 1
             self.codes[said.code] = self.codes.get(said.code, 0) + 1
+            if said.code not in ANSWERS:
+                continue
             self.known.add(asked.name)
             if asked.first:
                 self.first_ms.append((now_ns - asked.sent_ns) / 1e6)

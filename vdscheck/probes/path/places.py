@@ -10,7 +10,7 @@ from typing import Any, Literal
 from vdscheck.measurements.path import Place
 from vdscheck.model import frozen
 from vdscheck.plugin import SubjectError
-from vdscheck.secrets import without_secrets
+from vdscheck.secrets import MARK, login_and_place, without_secrets
 
 PLACES_LIMIT = 16
 """Ways that are measured side by side: more would not fit a screen, and take more CPU than a run may."""
@@ -157,7 +157,7 @@ def target(written: str) -> Target:
         port = _port(rest, written)
     if "://" in text or "/" in text:
         host = text.partition("://")[2].partition("/")[0] or text.partition("/")[0]
-        message = f"{_shown(written)} is an address of a page: write the host alone, {_shown(host)}"
+        message = f"{_shown(written)} is an address of a page: write the host alone, {_shown(login_and_place(host)[1])}"
         raise SubjectError(message)
     return Target(_host(bare, written), port)
 
@@ -205,5 +205,6 @@ def _ipv6(text: str, written: str) -> str:
 
 
 def _shown(text: str) -> str:
-    shown = without_secrets(text)
+    login, place = login_and_place(without_secrets(text))
+    shown = f"{MARK}@{place}" if login and "://" not in login else without_secrets(text)
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
