@@ -240,3 +240,10 @@ def test_programs_of_others_do_not_get_what_is_for_this_one() -> None:
     environment = {"VDSCHECK_REDIS_URL": "redis://:x@h", "PATH": "/bin", "HOME": "/root", "AWS_PROFILE": "prod"}
     secrets.leave_out_of(environment)
     assert environment == {"PATH": "/bin", "HOME": "/root", "AWS_PROFILE": "prod"}
+
+
+def test_a_number_of_openssl_is_not_told_as_one_of_the_system() -> None:
+    import ssl
+
+    assert what_failed(ssl.SSLEOFError(8, "[SYS] unknown error (_ssl.c:2393)")) == "SSLEOFError"
+    assert what_failed(ConnectionResetError(104, "x")) == "ConnectionResetError: connection reset by peer"

@@ -319,7 +319,9 @@ def what_failed(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
     if isinstance(error, OSError) and isinstance(reason, str) and re.fullmatch("[A-Z0-9_]{1,60}", reason):
         return f"{named}: {reason.lower().replace('_', ' ')}"
-    if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno > 0:
+    # What ssl keeps as the number is OpenSSL's: 8 is an end of the connection, and no "exec format error".
+    is_of_ssl = type(error).__module__ == "ssl"
+    if isinstance(error, OSError) and not is_of_ssl and isinstance(error.errno, int) and error.errno > 0:
         return f"{named}: {os.strerror(error.errno).lower()}"
     return named
 
