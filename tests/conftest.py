@@ -8,6 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import boot_trees, host_trees, tiers
 from vdscheck import secrets
@@ -18,6 +19,11 @@ PROGRAMS = Path(__file__).with_name("programs.coveragerc")
 BEGAN = pytest.StashKey[float]()
 TESTED = pytest.StashKey[tuple[str, bool]]()
 """The commit that is tested, and whether the tree differs from it: as it was when the run began."""
+
+
+# How long something takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

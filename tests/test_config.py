@@ -94,6 +94,7 @@ def test_a_whole_configuration_is_read(tmp_path: Path) -> None:
         ),
         ("[[waivers]]\ncheck = 'a.b'\nexpires = 2027-01-31", "a waiver without its reason"),
         ("[[waivers]]\ncheck = 'a.b'\nreason = ' '\nexpires = 2027-01-31", "a waiver without its reason"),
+        ('[[waivers]]\ncheck = "a.b"\nreason = "\\u200b"\nexpires = 2027-01-31', "a waiver without its reason"),
         ("[[waivers]]\nreason = 'x'\nexpires = 2027-01-31", "a waiver without its check"),
         (
             "[[waivers]]\ncheck = 'a.b'\nreason = 'x'\nexpires = '31.1.2027'",

@@ -66,7 +66,7 @@ def given_to(command: str, each: Any, value: str) -> list[str]:
 @pytest.mark.parametrize(("command", "each"), [*OPTIONS, *ARGUMENTS], ids=lambda each: getattr(each, "name", each))
 def test_an_empty_value_is_told_with_its_option(capfd: pytest.CaptureFixture[str], command: str, each: Any) -> None:
     words = given_to(command, each, "")
-    assert refused(capfd, *words) == f"vdscheck: {words[-2]}: the value is empty: give one, or leave it out\n"
+    assert refused(capfd, *words) == f"vdscheck: the word after {words[-2]} is empty: give one, or leave it out\n"
     if not is_argument(each):
         assert "the value is empty" in refused(capfd, command, f"{words[-2]}=")
 

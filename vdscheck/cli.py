@@ -498,7 +498,8 @@ def _refuse_empty(words: Sequence[str]) -> None:
     """Refuse a value that is there and empty, as an unset variable of a shell leaves it."""
     for before, word in zip(["the command", *words], words, strict=False):
         if not word or re.fullmatch(r"--[a-z-]+=", word):
-            message = f"{word.removesuffix('=') or before}: the value is empty: give one, or leave it out"
+            where = f"{word.removesuffix('=')}: the value" if word else f"the word after {before}"
+            message = f"{where} is empty: give one, or leave it out"
             raise _REFUSALS[0](message)
 
 

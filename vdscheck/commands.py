@@ -40,6 +40,8 @@ JUDGE_LIMIT_S = 8
 JUDGE_PATIENCE_S = 60.0
 JUDGE_LIMIT_BYTES = 384 << 20
 """Of address space, for the same."""
+OUTPUTS_LIMIT = 50
+"""How many files one call may write: each may take its time."""
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 INTERRUPTED_EVERY_S = 0.1
 """How often a wait for standard input looks whether it was interrupted."""
@@ -239,6 +241,9 @@ def settle(asked: Asked) -> Settings:
     found = _configuration(asked)
     settings = Settings(asked, found.file, found.values, found=found.found)
     chosen = settings.first("format", asked.format, "json" if found.values.get("json") else "text")
+    if len(asked.outputs) > OUTPUTS_LIMIT:
+        message = f"-o: at most {OUTPUTS_LIMIT} files, and {len(asked.outputs):,} are named"
+        raise UsageError(message)
     written = [_written(each) for each in asked.outputs]
     for name in (chosen, *(name for name, _ in written)):
         if name not in FORMATS:

@@ -268,7 +268,7 @@ def _waiver(table: Mapping[str, Any]) -> dict[str, str]:
         message = f"{unknown[0]} is not a known key: a waiver has check, reason and expires"
         raise ValueError(message)
     for key in ("check", "reason"):
-        if not isinstance(table.get(key), str) or not table[key].strip():
+        if not isinstance(table.get(key), str) or not any(map(_is_seen, table[key])):
             message = f"a waiver without its {key}"
             raise ValueError(message)
     if has_secret(table["check"]):
@@ -288,6 +288,10 @@ def _waiver(table: Mapping[str, Any]) -> dict[str, str]:
         "reason": without_secrets(table["reason"]),
         "expires": expires.isoformat(),
     }
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable() and not character.isspace()
 
 
 class Matter(Enum):
