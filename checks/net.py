@@ -26,6 +26,8 @@ from .distance import misled
 from .path import by_place
 
 COUNTERS = "counters of this run"
+RESOLVED = "NOERROR"
+"""Of answers with an address."""
 
 
 @check("net.dns", severity=Severity.MEDIUM)
@@ -35,7 +37,8 @@ def dns(found: Resolvers, p95: AtMost) -> dict[str, Judgement | Absent]:
     Why: A service that looks up a name for each connection waits for the resolver each time, and for five
         seconds where the first resolver is dead (resolv.conf(5), timeout).
     False positives: A resolver that limits the questions of one client. Names that it has to ask others for
-        are told apart: only answers for names that were asked before are judged.
+        are told apart: only answers for names that were asked before are judged, and only where some name has an
+        IPv4 address.
     By hand: dig @RESOLVER NAME | grep 'Query time'
     Sources: house (an answer from a cache in the same country is there in 50 ms, or is not a cache)
     """
@@ -50,6 +53,9 @@ def _resolver(found: ResolverTimes, p95: AtMost, *, others_answer: bool) -> Judg
         if found.answered or not others_answer:
             return unmeasured(Reason.UNREACHABLE, why)
         return Judgement(verdict=Verdict.FAIL, summary=f"{why}, and another resolver answers", expected=p95.expected())
+    if RESOLVED not in found.codes:
+        why = f"{found.address} answered {found.answered} of {found.sent} questions, none with an address ({codes})"
+        return unmeasured(Reason.ERROR, why)
     said = [Evidence("answered", f"{found.answered} of {found.sent} ({codes})", None, "UDP port 53")]
     if found.first_ms:
         said.append(Evidence("slowest_first_answer_ms", round(max(found.first_ms), 2), "ms", "UDP port 53"))

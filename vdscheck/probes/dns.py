@@ -1,13 +1,14 @@
 """Questions to resolvers and their answers as bytes (RFC 1035): pure, and never raising for what arrives."""
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 A, PTR = 1, 12
 _IN = 1
-_HEADER = struct.Struct("!HHHHHH")
+_HEADER, _KIND = struct.Struct("!HHHHHH"), struct.Struct("!H")
 _RECURSION_DESIRED = 0x0100
-_RESPONSE = 0x8000
+_RESPONSE, _TRUNCATED = 0x8000, 0x0200
 _CODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 ANSWERS = ("NOERROR", "NXDOMAIN")
 """The codes that say what a name is, or that it is none; the others are no answer about it."""
@@ -26,6 +27,8 @@ class Reply(NamedTuple):
     code: str
     names: tuple[bytes, ...]
     """Of the PTR records in it: labels as they came, with dots between."""
+    holds: bool = False
+    """Whether a record of the kind that was asked for is in it."""
 
 
 def question(ident: int, name: str, kind: int) -> bytes:
@@ -42,25 +45,24 @@ def reply(message: bytes, asked: bytes) -> Reply | None:
     told = message[_HEADER.size : len(asked)].lower() == asked[_HEADER.size :].lower()
     if not flags & _RESPONSE or message[:2] != asked[:2] or questions != 1 or not told:
         return None
-    code = _CODES.get(flags & 15, f"code {flags & 15}")
-    return Reply(ident, code, tuple(_pointers(message, len(asked), min(answers, _RECORDS_LIMIT))))
+    code = "truncated" if flags & _TRUNCATED else _CODES.get(flags & 15, f"code {flags & 15}")
+    records = list(_records(message, len(asked), min(answers, _RECORDS_LIMIT)))
+    names = (_name(message, at) for kind, at in records if kind == PTR)
+    (wanted,) = _KIND.unpack_from(asked, len(asked) - 2 * _KIND.size)
+    return Reply(ident, code, tuple(filter(None, names)), any(kind == wanted for kind, _ in records))
 
 
-def _pointers(message: bytes, at: int, count: int) -> list[bytes]:
-    found = []
+def _records(message: bytes, at: int, count: int) -> Iterator[tuple[int, int]]:
+    """The kind of each record, and where its data begins; those after one that is not whole are left out."""
     for _ in range(count):
         end = _skipped(message, at)
         if end is None or end + 10 > len(message):
-            break
+            return
         kind, _, _, length = struct.unpack_from("!HHIH", message, end)
         at = end + 10 + length
         if at > len(message):
-            break
-        if kind == PTR:
-            name = _name(message, end + 10)
-            if name:
-                found.append(name)
-    return found
+            return
+        yield kind, end + 10
 
 
 def _skipped(message: bytes, at: int) -> int | None:

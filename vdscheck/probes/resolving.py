@@ -19,6 +19,9 @@ GAP_S = 0.0101
 PATIENCE_S = 0.5
 """How long an answer is waited for: ten times what is wanted."""
 LOST_AT_MOST = 0.05
+AT_ONCE = 64
+"""Answers that are taken of one resolver before others have their turn."""
+RESOLVED, EMPTY = "NOERROR", "NOERROR without an address"
 _MESSAGE_BYTES = 4096
 
 
@@ -74,8 +77,10 @@ class Asking:
                 self.connection.send(self.open[ident].packet)
 
     def hear(self) -> None:
-        """Take all answers that are there."""
-        while self.connection is not None:
+        """Take the answers that are there; of one that never stops the rest is left for the next time."""
+        for _ in range(AT_ONCE):
+            if self.connection is None:
+                return
             try:
                 message = self.connection.recv(_MESSAGE_BYTES)
             except BlockingIOError:
@@ -89,7 +94,8 @@ class Asking:
                 continue
             del self.open[said.ident]
             self.answered += 1
-            self.codes[said.code] = self.codes.get(said.code, 0) + 1
+            code = EMPTY if said.code == RESOLVED and not said.holds else said.code
+            self.codes[code] = self.codes.get(code, 0) + 1
             if said.code not in ANSWERS:
                 continue
             self.known.add(asked.name)

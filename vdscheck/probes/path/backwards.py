@@ -10,7 +10,10 @@ from vdscheck.target import safe_text
 
 NAME_LIMIT = 80
 """A hostile name is as long as 255 octets, and each may need four characters to be shown."""
-ADDRESSES_LIMIT = 256
+QUESTIONS_LIMIT = 150
+"""With the hundred or so of its own measurement a resolver gets no more packets than any other address."""
+AT_ONCE = 64
+"""Answers that are taken before anything else has its turn."""
 _ATTEMPTS, _AGAIN_S = 2, 1.0
 _PORT = 53
 _MESSAGE_BYTES = 4096
@@ -30,6 +33,7 @@ class Backwards:
         self._names: dict[str, str] = {}
         self._open: dict[int, tuple[str, bytes]] = {}
         self._asked: dict[str, tuple[int, float]] = {}
+        self._questions = 0
 
     def fileno(self) -> int:
         """What to wait on."""
@@ -44,18 +48,19 @@ class Backwards:
         if address in self._names:
             return self._names[address]
         count, at = self._asked.get(address, (0, 0.0))
-        if count < _ATTEMPTS and time.monotonic() - at > _AGAIN_S and len(self._asked) < ADDRESSES_LIMIT:
+        if count < _ATTEMPTS and time.monotonic() - at > _AGAIN_S and self._questions < QUESTIONS_LIMIT:
             ident = secrets.randbits(16)
             packet = question(ident, backwards(address), PTR)
             self._open[ident] = (address, packet)
             self._asked[address] = (count + 1, time.monotonic())
+            self._questions += 1
             with suppress(OSError):
                 self._socket.send(packet)
         return None
 
     def hear(self) -> None:
-        """Take the answers that are there."""
-        while True:
+        """Take the answers that are there; of a resolver that never stops the rest is left for the next time."""
+        for _ in range(AT_ONCE):
             try:
                 message = self._socket.recv(_MESSAGE_BYTES)
             except BlockingIOError:

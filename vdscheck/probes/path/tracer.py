@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
+from vdscheck.probes.own_addresses import address_of
 from vdscheck.probes.path import mtu
 from vdscheck.probes.path.backwards import Backwards
 from vdscheck.probes.path.engines import Answer, Engine, Stamp, open_engine
@@ -315,7 +316,8 @@ class Workshop:
         engine = self._engine(family)
         if engine is None:
             return None
-        limiter = self._limiters.setdefault(address, Limiter())
+        # An IPv4 address that is written as one of IPv6 leads to the same machine.
+        limiter = self._limiters.setdefault(str(address_of(address) or address), Limiter())
         return Candidate(
             target=target,
             family=family,
