@@ -19,6 +19,7 @@ MUTATED = {
     "none": lambda *_words, **_more: (),
     "text": lambda error, *_rest: str(error),
     "alone": lambda value: {value},
+    "a moment": 1.0,
     "true": property(lambda _self: True),
     "address": lambda server, context: (server, f"{server} {context}"),
     "sent": lambda self, _session: {"Authorization": f"Bearer {self.login.chosen.secrets[0]}"},

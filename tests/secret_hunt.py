@@ -3,8 +3,10 @@
 import ast
 import base64
 import json
+import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -410,6 +412,40 @@ def hunt_kubernetes(hunt: Hunt, stack: ExitStack) -> None:
         hunt.add("cluster", "--kubeconfig", str(file))
 
 
+def never_done(hunt: Hunt) -> dict[str, str]:
+    """Programs that log nobody in, each in its own way without an end; what they leave behind says its number."""
+    new = hunt.secrets.new
+    kept = f"echo $$ >>{hunt.folder}/left; exec sleep 600"
+    return {
+        "hangs": f"echo {new('a program that hangs, stdout')}; echo {new('the same, stderr')} >&2; {kept}",
+        "writes-without-end": f"yes {new('a program that writes without end')}",
+        "complains-without-end": f"yes {new('a program that complains without end')} >&2",
+        "leaves-a-daemon": f"setsid sh -c '{kept}' & \n{plugin_says(new('token of a program with a daemon'))}",
+        "leaves-a-deaf-daemon": f"setsid sh -c 'trap \"\" HUP INT TERM; {kept}' & exit 3",
+        "goes-on-as-others": f"{{ {{ setsid sh -c '{kept}' & }} & }} & setsid sh -c '{kept}'",
+    }
+
+
+def hunt_programs(hunt: Hunt, stack: ExitStack) -> None:
+    """Programs that are to log in and never come to an end, at a server that repeats what it is sent."""
+    echo = stack.enter_context(api_server(hunt.folder, answering=echoing))
+    for name, text in never_done(hunt).items():
+        config = echo.kubeconfig(hunt.folder, plugged(hunt, hunt.folder, name, text))
+        kept = str(config.rename(hunt.folder / f"kubeconfig-{name}"))
+        hunt.add("cluster", "--kubeconfig", kept, *OUTPUTS, VDSCHECK_REDIS_URL=hunt.secrets.address(f"for {name}"))
+
+
+def left(hunt: Hunt) -> tuple[int, list[int]]:
+    """How many processes have said that they would stay, and those of them that did; they are ended."""
+    file = hunt.folder / "left"
+    numbers = list(map(int, file.read_text().split()))
+    file.unlink()
+    alive = [number for number in numbers if Path(f"/proc/{number}").exists()]
+    for number in alive:
+        os.kill(number, signal.SIGKILL)
+    return len(numbers), alive
+
+
 # Options and keys
 
 
@@ -447,6 +483,16 @@ def hunt_keys(hunt: Hunt) -> None:
         file = hunt.folder / f"broken-{number}.toml"
         file.write_text(text.format(*(hunt.secrets.address(f"broken {number}") for _ in range(2))))
         hunt.add("run", "--config", str(file))
+
+
+@contextmanager
+def hunting_programs(folder: Path) -> Iterator[Hunt]:
+    """The programs of kubeconfigs that never come to an end."""
+    hunt = Hunt(folder)
+    with ExitStack() as stack:
+        hunt.area = "programs"
+        hunt_programs(hunt, stack)
+        yield hunt
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from .lab.redis_server import RedisServer
-from .secret_hunt import Hunt, Secrets, fields, forms_of, hunting, options
+from .secret_hunt import Hunt, Secrets, fields, forms_of, hunting, hunting_programs, left, never_done, options
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,37 @@ def test_no_secret_comes_out(core: Hunt) -> None:
 def test_no_secret_comes_out_of_any_option_or_key(shut: RedisServer, tmp_path: Path) -> None:
     with hunting(tmp_path, shut=shut.port, whole=True) as hunt:
         assert hunt.found() == {}
+
+
+SOON = ("vdscheck.cluster:LOGIN_LIMIT_S", "a moment")
+"""So that a day's tests need not wait as long as a user may."""
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hunt]:
+    with hunting_programs(tmp_path_factory.mktemp("programs")) as hunt:
+        yield hunt
+
+
+def test_a_program_that_never_ends_learns_and_tells_nothing_and_is_ended(programs: Hunt) -> None:
+    assert programs.found(mutations=(SOON,)) == {}
+    began, stayed = left(programs)
+    # On a busy machine the moment may be over before each of them has begun.
+    assert began >= 3
+    assert stayed == []
+
+
+@pytest.mark.slow
+def test_a_program_that_never_ends_is_ended_at_the_programs_own_limit(programs: Hunt) -> None:
+    assert programs.found() == {}
+    assert left(programs) == (5, [])
+
+
+@pytest.mark.slow
+def test_the_hunt_sees_what_such_a_program_was_told(programs: Hunt) -> None:
+    told = programs.found(mutations=(SOON, ("vdscheck.children:leave_out_of", "nothing")))
+    assert {each.partition(",")[0] for each in told} == {f"for {name}" for name in never_done(programs)}
+    left(programs)
 
 
 REDACTIONS = {
