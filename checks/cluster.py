@@ -36,7 +36,7 @@ from vdscheck.plugin import (
 )
 
 from .cluster_workloads import images, node_selector, resources, sidecars, spread, stated
-from .scheduling import barring, some
+from .scheduling import NAMED, barring, some
 
 ELSEWHERE = (node_selector, sidecars, resources, images, spread)
 """The checks of this area that have a file of their own: found through this module as well."""
@@ -261,14 +261,10 @@ def label_truth(
         elif has:
             answers["unlabelled"].append((node, why))
     found = {name: _answer(name, members, label) for name, members in answers.items() if members}
-    if not found:
-        return not_applicable("no node claims NVMe, and no report of one says that it has it")
     if reports.refused:
-        refused = unmeasured(
-            Reason.ERROR, f"{counted(len(reports.refused), 'report')} could not be read: {some(reports.refused)}"
-        )
-        return {**found, "reports": refused}
-    return found
+        count = counted(len(reports.refused) + reports.refused_more, "report")
+        found["reports"] = unmeasured(Reason.ERROR, f"{count} could not be read: {some(reports.refused[:NAMED])}")
+    return found or not_applicable("no node claims NVMe, and no report of one says that it has it")
 
 
 def _has_nvme(node: Node, reports: list[NodeReport], limit: AtMost) -> tuple[bool | None, str]:

@@ -280,7 +280,8 @@ def sidecars(
     workloads = _judged(live, manifests)
     if isinstance(workloads, Absent):
         return workloads
-    return _by_workload(workloads, _sound, "its helper containers are sound", "no workload has a helper container")
+    found = _by_workload(workloads, _sound, "its helper containers are sound", "no workload has a helper container")
+    return _with_missing(found, live, manifests)
 
 
 def _sound(workload: Workload) -> Judgement | None:
@@ -394,7 +395,7 @@ def resources(
         return replace(judged, summary="; ".join(bad) + _pods(workload), fix=_SET_RESOURCES if bad else None)
 
     fine = "each container states its CPU and memory requests and a memory limit"
-    return _by_workload(workloads, judge, fine, "no workload has a container")
+    return _with_missing(_by_workload(workloads, judge, fine, "no workload has a container"), live, manifests)
 
 
 _SET_RESOURCES = ByHand(
@@ -428,7 +429,8 @@ def images(
         judged = movable.judge(len(bad), "the number of images that may change")
         return replace(judged, summary="; ".join(bad) + _pods(workload))
 
-    return _by_workload(workloads, judge, "every image has a tag of its own or a digest", "no workload has a container")
+    fine = "every image has a tag of its own or a digest"
+    return _with_missing(_by_workload(workloads, judge, fine, "no workload has a container"), live, manifests)
 
 
 def _movable(image: str) -> str:

@@ -26,8 +26,8 @@ from .distance import misled
 from .path import by_place
 
 COUNTERS = "counters of this run"
-RESOLVED = "NOERROR"
-"""Of answers with an address."""
+RESOLVED = ("NOERROR", "NXDOMAIN")
+"""Of answers with an address, and of those that a name is none: in a network without a way out all are so."""
 
 
 @check("net.dns", severity=Severity.MEDIUM)
@@ -38,7 +38,7 @@ def dns(found: Resolvers, p95: AtMost) -> dict[str, Judgement | Absent]:
         seconds where the first resolver is dead (resolv.conf(5), timeout).
     False positives: A resolver that limits the questions of one client. Names that it has to ask others for
         are told apart: only answers for names that were asked before are judged, and only where some name has an
-        IPv4 address.
+        IPv4 address, or is said to be none.
     By hand: dig @RESOLVER NAME | grep 'Query time'
     Sources: house (an answer from a cache in the same country is there in 50 ms, or is not a cache)
     """
@@ -53,7 +53,7 @@ def _resolver(found: ResolverTimes, p95: AtMost, *, others_answer: bool) -> Judg
         if found.answered or not others_answer:
             return unmeasured(Reason.UNREACHABLE, why)
         return Judgement(verdict=Verdict.FAIL, summary=f"{why}, and another resolver answers", expected=p95.expected())
-    if RESOLVED not in found.codes:
+    if not any(code in found.codes for code in RESOLVED):
         why = f"{found.address} answered {found.answered} of {found.sent} questions, none with an address ({codes})"
         return unmeasured(Reason.ERROR, why)
     said = [Evidence("answered", f"{found.answered} of {found.sent} ({codes})", None, "UDP port 53")]

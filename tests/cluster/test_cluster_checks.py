@@ -286,10 +286,13 @@ def test_node_selector_without_all_pods_does_not_judge_room(catalogue: Catalogue
     assert found[SUBJECT].verdict.value == "warn"
 
 
-def test_node_selector_names_lists_that_could_not_be_read(catalogue: Catalogue) -> None:
-    live = running(workload(), missing={"deployments.apps": FORBIDDEN})
-    found = judged(catalogue, "cluster.node-selector", nodes=inventory(node()), workloads=live)
-    assert verdicts(found) == {"others": "pass", "deployments.apps": "unknown"}
+@pytest.mark.parametrize("check", ["node-selector", "sidecars", "resources", "images", "spread"])
+def test_lists_that_could_not_be_read_are_named_beside_what_was_judged(catalogue: Catalogue, check: str) -> None:
+    pair = template(container("app"), container("log", role="sidecar"), kept_apart=("zone",))
+    live = running(workload(made=pair), missing={"deployments.apps": FORBIDDEN})
+    found = verdicts(judged(catalogue, f"cluster.{check}", nodes=inventory(node(), node("n2")), workloads=live))
+    assert found.pop("deployments.apps") == "unknown"
+    assert len(found) == 1
 
 
 def test_what_is_used_is_not_free(catalogue: Catalogue) -> None:

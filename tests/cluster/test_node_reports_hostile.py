@@ -227,8 +227,20 @@ def test_a_folder_of_ten_thousand_files_is_read(
         (tmp_path / f"{number}.json").touch()
     (tmp_path / "z.json").write_bytes(report())
     found, findings = judged(catalogue, schema, Stored(sent=sent(answers()), reports_folder=str(tmp_path)))
-    assert len(found.reports) == 1
+    assert (len(found.reports), len(found.refused), found.refused_more) == (1, 20, 9_980)
     assert findings["reports"].verdict.value == "unknown"
+    assert findings["reports"].summary.startswith("10,000 reports could not be read: ")
+
+
+def test_reports_that_cannot_be_read_are_unknown_also_where_no_node_claims_anything(
+    catalogue: Catalogue, schema: jsonschema.Draft202012Validator, tmp_path: Path
+) -> None:
+    (tmp_path / "a.json").touch()
+    content = answers()
+    for each in content["/api/v1/nodes"]["items"]:
+        each["metadata"]["labels"] = {}
+    _, findings = judged(catalogue, schema, Stored(sent=sent(content), reports_folder=str(tmp_path)))
+    assert {subject: each.verdict.value for subject, each in findings.items()} == {"reports": "unknown"}
 
 
 # The program

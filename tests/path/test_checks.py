@@ -225,6 +225,7 @@ DEAD = replace(ANSWERING, address="192.0.2.54", first_ms=(), cached=None, sent=1
         ([DEAD, ANSWERING], "192.0.2.54", FAIL, "and another resolver answers"),
         ([replace(DEAD, answered=1)], "192.0.2.54", UNKNOWN, "answered 1 of 1"),
         ([replace(ANSWERING, codes={"NOERROR": 1, "SERVFAIL": 110})], "192.0.2.53", PASS, "2 ms"),
+        ([replace(ANSWERING, codes={"NXDOMAIN": 111})], "192.0.2.53", PASS, "2 ms"),
         ([replace(ANSWERING, codes={"SERVFAIL": 111})], "192.0.2.53", UNKNOWN, "none with an address (111 SERVFAIL)"),
     ],
 )

@@ -283,7 +283,9 @@ class NodeReports:
 
     reports: tuple[NodeReport, ...]
     refused: tuple[str, ...]
-    """What looked like one and is none, and why."""
+    """What looked like one and is none, and why: the first of them."""
+    refused_more: int = 0
+    """How many others were refused."""
 
 
 @measurement

@@ -72,7 +72,7 @@ def read(cluster: Cluster) -> NodeReports | Absent:
             "no reports of nodes: --node-reports DIR names a folder of them (vdscheck run --json on each node), "
             f"or a ConfigMap each in the namespace {NAMESPACE} with the label {LABEL}"
         )
-    return NodeReports(reports=tuple(found), refused=tuple(refused[:REFUSED_SHOWN]))
+    return _told(found, refused)
 
 
 def _from_folder(folder: str) -> NodeReports:
@@ -88,7 +88,12 @@ def _from_folder(folder: str) -> NodeReports:
                 refused.append(error.absent.detail)
                 continue
             _add(file, content, found, refused)
-    return NodeReports(reports=tuple(found), refused=tuple(refused[:REFUSED_SHOWN]))
+    return _told(found, refused)
+
+
+def _told(found: list[NodeReport], refused: list[str]) -> NodeReports:
+    shown = tuple(refused[:REFUSED_SHOWN])
+    return NodeReports(reports=tuple(found), refused=shown, refused_more=len(refused) - len(shown))
 
 
 def _add(source: str, content: bytes, found: list[NodeReport], refused: list[str]) -> None:
