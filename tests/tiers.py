@@ -55,8 +55,8 @@ def without_a_part(items: Iterable[pytest.Item]) -> list[str]:
 
 
 def commit() -> tuple[str, bool]:
-    """The commit that is tested, and whether the tree differs from it."""
-    return _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
+    """The commit that is tested, and whether the tree differs from it by more than the record of another part."""
+    return _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--", f":!{RECORD.relative_to(PROJECT)}"))
 
 
 def _git(*words: str) -> str:
