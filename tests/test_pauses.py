@@ -17,7 +17,7 @@ from vdscheck import measure as engine
 from vdscheck import pauses
 from vdscheck.catalogue import assemble
 from vdscheck.measure import Effort, Options, Outcome, measure
-from vdscheck.model import Reason
+from vdscheck.model import Absent, Reason
 from vdscheck.pauses import Waits
 from vdscheck.plugin import Host, Window, measurement, probe
 
@@ -128,15 +128,10 @@ def test_a_probe_that_is_stopped_is_measured_again(tmp_path: Path) -> None:
     assert outcome.complete
 
 
-def test_a_probe_that_is_stopped_again_is_unknown(tmp_path: Path) -> None:
-    def blink(pid: int) -> None:
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(0.2)
-        os.kill(pid, signal.SIGCONT)
+def given_up(folder: Path, observer: Meanwhile, *, deadline_s: float) -> Absent:
+    """Why a probe that is at it for long has no measurement."""
 
-    folder, observer = tmp_path, Meanwhile(tmp_path, blink, times=2)
-
-    @probe("test.once", deadline_s=30)
+    @probe("test.once", deadline_s=deadline_s)
     def once(_host: Host) -> Gap:
         """Is at it for long."""
         (folder / str(os.getpid())).touch()
@@ -146,6 +141,17 @@ def test_a_probe_that_is_stopped_again_is_unknown(tmp_path: Path) -> None:
     outcome = measure(Host(), assemble([("test", once)]).probes.values(), Options(), observer=observer)
     absent = outcome.measurements["test.once"].absent
     assert absent is not None
+    return absent
+
+
+def test_a_probe_that_is_stopped_again_is_unknown(tmp_path: Path) -> None:
+    def blink(pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.2)
+        os.kill(pid, signal.SIGCONT)
+
+    observer = Meanwhile(tmp_path, blink, times=2)
+    absent = given_up(tmp_path, observer, deadline_s=30)
     assert absent.reason is Reason.TIMEOUT
     assert re.fullmatch(
         r"stopped for (less than 0\.5|[0-9.]+) s while this was measured, and before that as well: run it again",
@@ -155,18 +161,8 @@ def test_a_probe_that_is_stopped_again_is_unknown(tmp_path: Path) -> None:
 
 
 def test_a_probe_that_is_stopped_for_good_is_told(tmp_path: Path) -> None:
-    folder, observer = tmp_path, Meanwhile(tmp_path, lambda pid: os.kill(pid, signal.SIGSTOP))
-
-    @probe("test.once", deadline_s=1)
-    def once(_host: Host) -> Gap:
-        """Is at it for long."""
-        (folder / str(os.getpid())).touch()
-        time.sleep(25)
-        return Gap(longest_ms=0)
-
-    outcome = measure(Host(), assemble([("test", once)]).probes.values(), Options(), observer=observer)
-    absent = outcome.measurements["test.once"].absent
-    assert absent is not None
+    observer = Meanwhile(tmp_path, lambda pid: os.kill(pid, signal.SIGSTOP))
+    absent = given_up(tmp_path, observer, deadline_s=1)
     assert (absent.reason, absent.detail) == (Reason.TIMEOUT, "test.once was stopped by a signal, and not continued")
 
 
