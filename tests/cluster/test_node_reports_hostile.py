@@ -73,7 +73,16 @@ def judged(
     return found, {each.subject or "": each for each in made.findings if each.id == "cluster.label-truth"}
 
 
-@pytest.fixture(params=["folder", "ConfigMap"])
+def with_maps(reports: dict[str, bytes]) -> dict[str, bytes]:
+    """The answers of a sound cluster that holds a ConfigMap for each report."""
+    content = answers()
+    content["/api/v1/namespaces/vdscheck/configmaps"]["items"] = [
+        {"metadata": {"name": name}, "data": {"report.json": text.decode()}} for name, text in reports.items()
+    ]
+    return sent(content)
+
+
+@pytest.fixture(params=["folder", pytest.param("ConfigMap", marks=pytest.mark.slow)])
 def told(
     request: pytest.FixtureRequest, catalogue: Catalogue, schema: jsonschema.Draft202012Validator, tmp_path: Path
 ) -> Told:
@@ -85,11 +94,7 @@ def told(
         return judged(catalogue, schema, Stored(sent=sent(answers()), reports_folder=str(tmp_path)))
 
     def of_maps(reports: dict[str, bytes]) -> tuple[NodeReports, dict[str, Finding]]:
-        content = answers()
-        content["/api/v1/namespaces/vdscheck/configmaps"]["items"] = [
-            {"metadata": {"name": name}, "data": {"report.json": text.decode()}} for name, text in reports.items()
-        ]
-        return judged(catalogue, schema, Stored(sent=sent(content)))
+        return judged(catalogue, schema, Stored(sent=with_maps(reports)))
 
     return of_folder if request.param == "folder" else of_maps
 
@@ -192,6 +197,14 @@ def test_of_two_reports_of_a_node_the_newer_one_counts(told: Told) -> None:
     found, findings = told({"a": report(after, disk=IDE), "b": report(before)})
     assert len(found.reports) == 2
     assert "n1" in findings["disproven"].summary
+
+
+def test_config_maps_with_all_of_them_are_read(catalogue: Catalogue, schema: jsonschema.Draft202012Validator) -> None:
+    whole = {name: content() for name, (content, *_) in (REFUSED | JUDGED).items() if name != "33 MiB"}
+    found, findings = judged(catalogue, schema, Stored(sent=with_maps(whole)))
+    assert len(found.reports) == len(JUDGED)
+    assert len(found.refused) + found.refused_more == len(REFUSED) - 1
+    assert findings["reports"].verdict.value == "unknown"
 
 
 # A folder
