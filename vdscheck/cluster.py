@@ -368,23 +368,26 @@ def _unreachable(error: BaseException, cluster: Cluster) -> Absent:
     import urllib3
 
     step: BaseException | None = error
+    where = cluster.host
     while step is not None:
+        if isinstance(step, urllib3.exceptions.ProxyError):
+            where = f"the proxy on the way to {cluster.host}"
         if isinstance(step, ssl.SSLCertVerificationError):
             why = f"TLS: {redact(safe_text(step.verify_message or 'the certificate cannot be verified'))}"
             return unmeasured(Reason.UNREACHABLE, f"{cluster.host}: {why}")
         if isinstance(step, urllib3.exceptions.NameResolutionError):
-            return unmeasured(Reason.UNREACHABLE, f"{cluster.host}: the name cannot be resolved")
+            return unmeasured(Reason.UNREACHABLE, f"{where}: the name cannot be resolved")
         is_new = isinstance(step, urllib3.exceptions.NewConnectionError)  # urllib3 counts it as a timeout as well
         if isinstance(step, urllib3.exceptions.TimeoutError | TimeoutError) and not is_new:
-            return unmeasured(Reason.TIMEOUT, f"{cluster.host} did not answer in time")
+            return unmeasured(Reason.TIMEOUT, f"{where} did not answer in time")
         if isinstance(step, OSError) and (step.errno or 0) > 0:
-            return unmeasured(Reason.UNREACHABLE, f"{cluster.host} cannot be connected to: {what_failed(step)}")
+            return unmeasured(Reason.UNREACHABLE, f"{where} cannot be connected to: {what_failed(step)}")
         refused = re.match(r"Tunnel connection failed: ([0-9]{3})\b", str(step)) if isinstance(step, OSError) else None
         if refused:
             return unmeasured(Reason.UNREACHABLE, f"the proxy does not connect to {cluster.host} ({refused[1]})")
         reason = getattr(step, "reason", None)
         step = reason if isinstance(reason, BaseException) else step.__cause__ or step.__context__
-    return unmeasured(Reason.UNREACHABLE, f"{cluster.host}: {what_failed(error)}")
+    return unmeasured(Reason.UNREACHABLE, f"{where}: {what_failed(error)}")
 
 
 def _shown(path: str) -> str:

@@ -149,6 +149,14 @@ _WHY = (
 )
 """How texts of the kubernetes package begin, and what they mean."""
 
+_KINDS = {
+    "builtins.FileNotFoundError": "a file that it names is not there",
+    "builtins.PermissionError": "a file that it names may not be read",
+    "binascii.Error": "a field of it that ends in -data is not base64",
+    "ssl.SSLError": "a certificate or a key of it is none that OpenSSL reads",
+}
+"""What an exception means by its class alone, where the package lets one of the standard library through."""
+
 
 def why_not(error: BaseException | str, otherwise: str = "") -> str:
     """Why the kubernetes package could not log in, in our own words.
@@ -159,9 +167,11 @@ def why_not(error: BaseException | str, otherwise: str = "") -> str:
         found = re.match(begins, str(error))
         if found:
             return found.expand(meaning)
-    if isinstance(error, FileNotFoundError):
-        return "a file that it names is not there"
-    return otherwise or type(error).__name__
+    not_started = re.match(r"\[Errno ([0-9]{1,3})\] ", str(error)) if isinstance(error, str) else None
+    if not_started:
+        return f"its exec plugin cannot be started: {os.strerror(int(not_started[1]))}"
+    kind = type(error)
+    return _KINDS.get(f"{kind.__module__}.{kind.__qualname__}", otherwise or kind.__name__)
 
 
 def renew_nothing() -> None:

@@ -208,7 +208,15 @@ def test_an_address_that_cannot_be_read_is_not_repeated(server: ApiServer, tmp_p
     assert "the address of the server of x " in refusal(server.kubeconfig(tmp_path, {"token": SECRET}, server=address))
 
 
+def test_a_proxy_that_cannot_be_connected_to_is_told_as_the_proxy(server: ApiServer, tmp_path: Path) -> None:
+    closed = {"proxy-url": f"http://me:{SECRET}@127.0.0.1:1", "server": "https://far.example:443"}
+    said = refusal(server.kubeconfig(tmp_path, {"token": SECRET}, **closed))
+    assert "the proxy on the way to far.example:443 cannot be connected to" in said
+
+
 # Programs that log in
+
+V1 = "client.authentication.k8s.io/v1"
 
 
 def test_a_program_that_logs_in_gets_what_it_needs_and_nothing_of_ours(server: ApiServer, tmp_path: Path) -> None:
@@ -225,11 +233,20 @@ def test_a_program_that_logs_in_gets_what_it_needs_and_nothing_of_ours(server: A
 @pytest.mark.parametrize(
     ("user", "said"),
     [
-        ({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "./x", "env": [{"value": SECRET}]}}, ""),
+        ({"exec": {"apiVersion": V1, "command": "./x", "env": [{"value": SECRET}]}}, ""),
         ({"exec": {"token": SECRET}, "token": ""}, ""),
         ({"tokenFile": SECRET}, "a file that it names is not there"),
         ({"client-certificate": SECRET, "client-key": SECRET}, "a file that it names is not there"),
         ({"client-certificate-data": SECRET, "client-key-data": SECRET}, ""),
+        ({"client-certificate-data": "a", "client-key-data": "a"}, "a field of it that ends in -data is not base64"),
+        (
+            {"exec": {"apiVersion": V1, "command": "/no/such", "interactiveMode": "Never"}},
+            "its exec plugin cannot be started: No such file or directory",
+        ),
+        (
+            {"exec": {"apiVersion": V1, "command": "/", "interactiveMode": "Never"}},
+            "its exec plugin cannot be started: Permission denied",
+        ),
         ({"auth-provider": {"name": "oidc", "config": {"id-token": f"a.{SECRET}.c"}}}, ""),
         ({"auth-provider": {"name": "gcp", "config": {"cmd-path": f"echo {SECRET}", "cmd-args": SECRET}}}, ""),
         ({"username": SECRET, "password": None}, ""),
