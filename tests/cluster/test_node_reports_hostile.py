@@ -115,6 +115,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "of no machine": (lambda: report(put("target", "machine_id", None)), "of which machine"),
     "of no boot": (lambda: report(put("target", "boot_id", "")), "of which machine"),
     "of no time": (lambda: report(put("run", "started_at", "zzzz")), "run.started_at is not a time"),
+    "of the future": (lambda: report(put("run", "started_at", "2999-01-01T00:00:00Z")), "is after tomorrow"),
     "of a week": (lambda: report(put("run", "started_at", "2026-W01-1")), "run.started_at is not a time"),
     "33 MiB": (lambda: b" " * (33 << 20) + report(), "larger than 16,777,216 bytes"),
     "10,000 levels": (lambda: deep(10_000), "recursion"),

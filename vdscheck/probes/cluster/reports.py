@@ -110,6 +110,7 @@ def _report(source: str, content: bytes) -> NodeReport:
     version = f"schema version {report.schema_version}"[:SHOWN_LIMIT]
     _refuse(report.schema_version != SCHEMA_VERSION, f"{version}, but this version of vdscheck reads {SCHEMA_VERSION}")
     _refuse(not _begins_with_a_day(report.run.started_at), "run.started_at is not a time: the newest report counts")
+    _refuse(_is_of_the_future(report.run.started_at), "run.started_at is after tomorrow: the newest report counts")
     machine_id, boot_id = report.target.machine_id or "", report.target.boot_id or ""
     named = report.target.kind == "host" and machine_id and boot_id
     _refuse(not named, "it does not say of which machine and boot it is")
@@ -138,6 +139,11 @@ def _begins_with_a_day(text: str) -> bool:
     with suppress(ValueError):
         return dt.date.fromisoformat(text[:10]).isoformat() == text[:10]
     return False
+
+
+def _is_of_the_future(text: str) -> bool:
+    """Clocks differ, and so do zones: a day more is no lie."""
+    return dt.date.fromisoformat(text[:10]) > dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
 
 
 def _values(report: _Report, probe_id: str, kind: type[Any]) -> list[Any]:
