@@ -306,3 +306,21 @@ def test_with_few_processes_and_descriptors_it_still_answers() -> None:
 
 def test_the_program_waits_for_the_signals_that_its_children_hand_over() -> None:
     assert guard.ENDING == start.ENDING
+
+
+def test_of_the_signals_that_end_a_program_only_failures_and_a_kill_are_not_waited_for() -> None:
+    left = {
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGPIPE",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGWINCH",
+        "SIGXFSZ",
+    }
+    failures = {"SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"}
+    others = {signal.Signals[name] for name in {"SIGKILL", *left, *failures}}
+    assert signal.valid_signals() == {*guard.ENDING, *others}

@@ -50,14 +50,15 @@ def at(step: str, what: str) -> str:
 
 STEPS = [
     (name, code, step)
-    for name, code in (("HUP", 129), ("QUIT", 131), ("USR1", 138))
+    for name, code in (("HUP", 129), ("ALRM", 142), ("QUIT", 131), ("USR1", 138), ("ABRT", 134), ("RTMIN", 162))
     for step in ("renameat:2", "write:1", "fsync:4")
 ]
 
 
 @as_root
 @pytest.mark.parametrize(
-    ("name", "code", "step"), [STEPS[0], *(pytest.param(*each, marks=pytest.mark.slow) for each in STEPS[1:])]
+    ("name", "code", "step"),
+    [STEPS[0], STEPS[3], *(pytest.param(*each, marks=pytest.mark.slow) for each in STEPS[1:3] + STEPS[4:])],
 )
 def test_every_signal_that_ends_a_program_gives_everything_back(name: str, code: int, step: str) -> None:
     found, said = parts(

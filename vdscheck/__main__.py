@@ -30,7 +30,11 @@ sys.dont_write_bytecode = True
 # handlers stand. The two above are part of the interpreter's own start.
 import signal  # noqa: E402 - only now is it sure to be the standard library's
 
-ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+ENDING = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+    *(signal.SIGABRT, signal.SIGALRM, signal.SIGIO, signal.SIGPROF, signal.SIGPWR, signal.SIGSTKFLT, signal.SIGVTALRM),
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+)
 """Each of them ends a program that does not expect it, and would leave a change unverified."""
 
 _received: list[int] = []

@@ -112,7 +112,11 @@ def trial(function: Callable[[], str], seconds: float) -> str:
 
 # Signals
 
-ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+ENDING = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+    *(signal.SIGABRT, signal.SIGALRM, signal.SIGIO, signal.SIGPROF, signal.SIGPWR, signal.SIGSTKFLT, signal.SIGVTALRM),
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+)
 """Those that end the program, as in __main__, which imports nothing before it waits for them."""
 
 
