@@ -213,6 +213,22 @@ def test_a_last_name_that_is_a_link_is_refused(folder: Path, target: str, *, pla
     assert os.listdir(shared) == ["report.json"]
 
 
+@pytest.mark.parametrize("target", ["/dev/fd/{}", "/proc/self/fd/{}", "by-attacker", "/dev/stderr"])
+@pytest.mark.parametrize("mode", [0o1777, 0o755])
+def test_a_link_that_others_made_leads_to_no_descriptor_of_the_caller(folder: Path, target: str, mode: int) -> None:
+    shared, given = made(folder / "shared", 0 if mode & 0o1000 else ATTACKER, mode), file(folder / "given")
+    number = os.open(given, os.O_WRONLY)
+    os.set_inheritable(number, True)
+    as_user(ATTACKER, lambda: (shared / "by-attacker").symlink_to(f"/dev/fd/{number}"))
+    link = (folder if target == "by-attacker" else shared) / "report.json"
+    aim = shared / target if target == "by-attacker" else target.format(number)
+    as_user(0 if target == "by-attacker" else ATTACKER, lambda: link.symlink_to(aim))
+    try:
+        assert "a symbolic link, which leads to " in refusal(link)
+    finally:
+        os.close(number)
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777, 0o775])
 def test_a_link_on_the_way_that_others_control_is_not_followed(folder: Path, mode: int) -> None:
     theirs, victim = made(folder / "theirs", ATTACKER, mode), made(folder / "victim", 0, 0o755)

@@ -113,7 +113,7 @@ def _place(path: str) -> Place:
         descriptor = _descriptor_in(folder, name)
         if descriptor is None:
             kind = in_child(lambda: replacing.checked(folder, name), keeps=(folder,))
-            if kind.link is not None:
+            if kind.link is not None and _is_ours(folder, name):
                 descriptor = _descriptor_behind(os.path.join(parent, kind.link))
     if descriptor is not None:
         os.close(folder)
@@ -177,6 +177,15 @@ def _descriptor_in(folder: int, name: str) -> int | None:
     return int(name) if listed else None
 
 
+def _is_ours(folder: int, name: str) -> bool:
+    """Whether nobody but the caller and root can have made what has this name, or put it there."""
+    try:
+        trusted.check_name(folder, name, os.geteuid())
+    except (OSError, trusted.UntrustedError):
+        return False
+    return True
+
+
 def _descriptor_behind(path: str) -> int | None:
     """The descriptor of ours that a link leads to, if it does."""
     for _ in range(LINKS_LIMIT):
@@ -190,7 +199,7 @@ def _descriptor_behind(path: str) -> int | None:
             return None
         try:
             descriptor = _descriptor_in(folder, name)
-            if descriptor is not None:
+            if descriptor is not None or not _is_ours(folder, name):
                 return descriptor
             path = os.path.join(parent, os.readlink(name, dir_fd=folder))
         except OSError:

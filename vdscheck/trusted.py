@@ -61,6 +61,11 @@ def folder(path: str, user_id: int) -> int:
     return _walked(path, _Caller(user_id), _Way.folder, passes=True)
 
 
+def check_name(folder: int, name: str, user_id: int) -> None:
+    """Raise UntrustedError for what others than this user and root can have made or put there, and OSError."""
+    _Caller(user_id).check_link(name, os.stat(name, dir_fd=folder, follow_symlinks=False), ".", folder)
+
+
 def check_folder(descriptor: int, path: str, user_id: int, *, bears_sticky: bool = False) -> None:
     """Raise UntrustedError for a folder in which others than this user and root can put names.
 
@@ -129,11 +134,10 @@ class _Way:
         try:
             if not stat.S_ISLNK(os.fstat(found).st_mode):
                 return None
-            self._caller.check_owner(self._path(name), os.fstat(found))
             if self._passes:
-                self._caller.check_folder(self._path(), self._here)
-                self._caller.check_names(self._path(name), os.fstat(found), os.fstat(self._here))
+                self._caller.check_link(self._path(name), os.fstat(found), self._path(), self._here)
             else:
+                self._caller.check_owner(self._path(name), os.fstat(found))
                 self._caller.check_place(self._path(name), self._here)
             return os.readlink("", dir_fd=found)  # of this very link, whatever has its name by now
         finally:
@@ -224,6 +228,12 @@ class _Caller:
         if folder.st_mode & stat.S_ISVTX and link.st_nlink > 1:
             message = f"{path} has another name (a hard link), and anybody may have made it"
             raise UntrustedError(message)
+
+    def check_link(self, path: str, link: os.stat_result, parent: str, folder: int) -> None:
+        """Refuse a link that somebody else may have made, or put into its folder."""
+        self.check_owner(path, link)
+        self.check_folder(parent, folder)
+        self.check_names(path, link, os.fstat(folder))
 
     def check_place(self, path: str, folder: int) -> None:
         """Refuse a file or a link in a folder in which others can put names, sticky or not."""
