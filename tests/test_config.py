@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.program import vdscheck
 from tests.users import ATTACKER, VICTIM, User, called_as
-from vdscheck import config
+from vdscheck import commands, config, secrets
+from vdscheck.commands import Asked
 from vdscheck.config import Config, ConfigError
 
 
@@ -131,6 +132,41 @@ def test_what_logs_in_to_an_address_is_shown_of_no_key_pattern_or_waiver(tmp_pat
     done = vdscheck("run", "--config", str(file), "--passive", "--json", "--only", f"redis.latency[{address}]")
     assert done.returncode == 0, done.stderr
     assert "S3cr3tPw99" not in wrong.stderr + done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[limits.'{0}']\na = 1",
+        "[limits.'redis.latency[{0}]']\na = 1",
+        "[limits.'sysctl.somaxconn']\nbacklog = '{0}'",
+        "[limits.'sysctl.somaxconn']\n'{0}' = 1",
+        "[severity]\n'{0}' = 'low'",
+        "[severity]\n'time.sync' = '{0}'",
+        "[offer]\n'{0}' = 1",
+        "profile = '{0}'",
+        "[[waivers]]\ncheck = 'time.sync'\nreason = 'x'\nexpires = '{0}'",
+        "[[waivers]]\ncheck = 'time.sync'\nreason = 'x'\nexpires = 2099-01-01\n'{0}' = 1",
+    ],
+)
+def test_no_refusal_of_a_configuration_shows_a_login_or_a_query(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_text(text.format("redis://us3rNm:S3cr3tPw99@h:1/2?tok=Qu3ryTok1"))
+    done = vdscheck("run", "--config", str(file), "--passive")
+    assert (done.returncode, "redis://***@h:1/2?***" in done.stderr) == (2, True), done.stderr
+
+
+def test_what_a_plugin_is_told_is_a_secret_also_where_another_process_has_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_text("[plugin.acme]\nkey = 'S3cr3tPw99'")
+    commands._configuration(Asked(config=str(file)))
+    assert secrets.redact("said S3cr3tPw99") == "said ***"
+
+
+def test_a_waiver_shows_no_login_without_a_scheme(tmp_path: Path) -> None:
+    file = tmp_path / "vdscheck.toml"
+    file.write_text("[[waivers]]\ncheck = 'time.sync'\nreason = 'as me:S3cr3tPw99@h wants'\nexpires = 2099-01-01")
+    assert config.read(str(file)).values["waivers"][0]["reason"] == "as ***@h wants"
 
 
 def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:

@@ -386,3 +386,11 @@ def test_without_a_home_none_is_found_in_the_current_folder(
     monkeypatch.setattr("pwd.getpwuid", dict[int, Any]().__getitem__)  # no account: a KeyError
     assert refusal("cluster") == "vdscheck: no kubeconfig at ~/.kube/config: name one with --kubeconfig or KUBECONFIG"
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.usefixtures("checkout")
+def test_an_address_in_kubeconfig_is_shown_without_its_login_though_it_is_a_list_of_files(
+    monkeypatch: pytest.MonkeyPatch, refusal: Refusal
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", "https://us3rNm:S3cr3tPw99@h:1/2?tok=Qu3ryTok1")
+    assert refusal("cluster") == "vdscheck: no kubeconfig at https://***@h:1/2?***"

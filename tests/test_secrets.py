@@ -197,6 +197,21 @@ def test_a_sentence_of_ours_loses_an_address_that_was_given_and_nothing_else() -
     assert hide_addresses(ours) == ours
 
 
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("me:p@ss@h", "***@h"),
+        ("home=me:pass@h", "home=***@h"),
+        ("app:latest@sha256:00", "app:latest@sha256:00"),
+        ("me:pass@reg.example/app:1@sha256:00", "***@reg.example/app:1@sha256:00"),
+        ("https://me:pass@reg.example/app:1", "https://***@reg.example/app:1"),
+        ("ask ops@example.com: it is theirs", "ask ops@example.com: it is theirs"),
+    ],
+)
+def test_a_login_is_hidden_without_a_scheme_as_well(word: str, shown: str) -> None:
+    assert without_secrets(word) == shown
+
+
 def test_an_address_has_a_secret_in_its_login_or_its_query() -> None:
     with_one = ["redis://me:x@h", "redis://x@h", "redis://h?password=x", "redis://h?db=1&username=x"]
     assert all(map(has_secret, with_one))

@@ -81,7 +81,7 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
                 raise ClusterError(message)
             return Login((), None, "in-cluster", _namespace_of_the_pod())
         how = "" if named else ": name one with --kubeconfig or KUBECONFIG"
-        message = f"no kubeconfig at {safe_text(' or '.join(files))}{how}"
+        message = f"no kubeconfig at {safe_text(os.pathsep.join(files))}{how}"
         raise ClusterError(message)
     tables = {file: read(file, found=not named) for file in there}
     known, current = contexts(tables)

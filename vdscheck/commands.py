@@ -272,7 +272,14 @@ def _written(option: str) -> tuple[str, str]:
 
 
 def _configuration(asked: Asked) -> config.Config:
-    """The one that counts: none, or the one that is named, or the one that is found."""
+    """The one that counts; what is secret in it is registered."""
+    found = _read(asked)
+    config.register(found.values)
+    return found
+
+
+def _read(asked: Asked) -> config.Config:
+    """The configuration that counts: none, or the one that is named, or the one that is found."""
     if asked.no_config:
         return config.Config()
     named = asked.config or os.environ.get("VDSCHECK_CONFIG")

@@ -13,7 +13,7 @@ from typing import Any
 from vdscheck import codec, trusted
 from vdscheck.model import UnavailableError, frozen
 from vdscheck.ruleset import OFFER, nearest
-from vdscheck.secrets import has_secret, register_addresses, register_leaves, without_secrets
+from vdscheck.secrets import has_secret, hide_addresses, register_addresses, register_leaves, without_secrets
 from vdscheck.target import Host, TargetKind, absolute, safe_text
 
 FAIL_ON = ("warn", "fail", "unknown")
@@ -29,6 +29,10 @@ OF_THE_SYSTEM = "/etc/vdscheck/config.toml"
 
 class ConfigError(Exception):
     """A configuration that cannot be followed; one line: what, where, how to mend it."""
+
+    def __init__(self, message: str) -> None:
+        # Here, since the process that reads it ends with what it has registered.
+        super().__init__(hide_addresses(message))
 
 
 @frozen
@@ -103,15 +107,19 @@ def _parsed(raw: bytes, path: str, *, here: bool) -> dict[str, Any]:
     except codec.CodecError as error:
         message = f"configuration {shown}: {error}"
         raise ConfigError(message) from error
-    # A server to connect to, and what only a plugin knows the meaning of.
-    register_addresses(table)
-    register_leaves(table.get("plugin"))
+    register(table)
     values = _checked(table, shown, text, here=here)
     for one, other in (("verbose", "quiet"), ("json", "format")):
         if values.get(one) and values.get(other) not in (None, False, "json"):
             message = f"configuration {shown}: {one} and {other} exclude each other"
             raise ConfigError(message)
     return values
+
+
+def register(table: Mapping[str, Any]) -> None:
+    """Keep what is secret in a configuration: in addresses, and all that only a plugin knows the meaning of."""
+    register_addresses(table)
+    register_leaves(table.get("plugin"))
 
 
 def _place_in(error: ValueError) -> str:

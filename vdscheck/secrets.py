@@ -33,6 +33,8 @@ _ARMOUR = re.compile(r"-----[A-Z ]+-----")
 """The first and the last line of a key in PEM (RFC 7468)."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{4,}={0,2}")
 _LOGIN_IN_A_TEXT = re.compile(r"(://)[^\s'\"]*@")
+_LOGIN_WITHOUT_SCHEME = re.compile(r"(^|[\s=])[^\s/@:=]+:\S+@(?!sha[0-9]+:)(?=\S)")
+"""As in `user:password@host`; what stands before a digest is the tag of an image."""
 _QUERY_IN_A_TEXT = re.compile(r"(://[^\s'\"?]*\?)[^\s'\"]+")
 
 T = TypeVar("T")
@@ -106,8 +108,8 @@ def register_leaves(value: object) -> None:
 
 
 def register_addresses(value: object) -> None:
-    """Keep what is secret in the addresses of a structure of tables and lists; other texts are none."""
-    for text in _texts(value):
+    """Keep what is secret in the addresses of a structure of tables and lists, keys as well; other texts are none."""
+    for text in (*_texts(value), *_keys(value)):
         register_address(text)
 
 
@@ -120,6 +122,14 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for each in value:
             yield from _texts(each)
+
+
+def _keys(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from filter(lambda key: isinstance(key, str), value)
+        value = list(value.values())
+    for each in value if isinstance(value, list | tuple) else ():
+        yield from _keys(each)
 
 
 # Texts from outside
@@ -285,7 +295,7 @@ def without_secrets(word: str) -> str:
     """A word of the command line as it may be shown: of an address, who logs in and the query are `***`."""
     address = _Address.of(word)
     if address is None:
-        return word
+        return _LOGIN_WITHOUT_SCHEME.sub(rf"\1{MARK}@", word)
     login = f"{MARK}@" if address.login else ""
     query = f"?{MARK}" if address.query else ""
     return f"{address.scheme}://{login}{address.place}{query}"

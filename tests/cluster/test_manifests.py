@@ -72,6 +72,15 @@ def test_a_merge_key_is_followed() -> None:
     assert [(each.name, each.image) for each in one.template.containers] == [("x", "i:1"), ("y", "i:1")]
 
 
+@pytest.mark.parametrize("scheme", ["", "https://"])
+def test_who_logs_in_to_a_registry_is_not_shown(scheme: str) -> None:
+    image = f"{scheme}us3rNm:S3cr3tPw99@reg.example/i:1"
+    (one,) = manifests(
+        f"apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: x, image: '{image}'}}]}}"
+    ).workloads
+    assert [each.image for each in one.template.containers] == [f"{scheme}***@reg.example/i:1"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
