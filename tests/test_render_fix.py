@@ -191,6 +191,10 @@ def test_a_script_for_another_root_does_not_write_to_that_of_the_running_system(
     done = subprocess.run(["sh"], input=safe, cwd=tmp_path, env=path, check=False, capture_output=True, text=True)
     assert (done.returncode, "for this system: vdscheck --fix" in done.stderr) == (2, True)
     assert [each.name for each in tmp_path.iterdir()] == ["sysctl"]
+    hidden = text.replace("/etc/sysctl.d", str(tmp_path / "written")).replace("/proc/1/root", "/proc/1/none")
+    done = subprocess.run(["sh"], input=hidden, cwd=tmp_path, env=path, check=False, capture_output=True, text=True)
+    assert (done.returncode, "cannot be looked at: unmount /proc below TREE" in done.stderr) == (2, True)
+    assert [each.name for each in tmp_path.iterdir()] == ["sysctl"]
     assert "/proc/1/root" not in script(made).decode()
 
 

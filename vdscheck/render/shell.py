@@ -25,9 +25,10 @@ new=/etc/sysctl.d/.vdscheck-new
 """
 _IN_THE_TREE = """\
 # It writes to the /etc of wherever it runs: not to that of the running system.
-if [ / -ef /proc/1/root ]; then
-  echo "this plan is for another root: chroot TREE sh < plan; for this system: vdscheck --fix" >&2
-  exit 2
+refuse() { echo "this plan is for another root: $1" >&2; exit 2; }
+if [ / -ef /proc/1/root ]; then refuse "chroot TREE sh < plan; for this system: vdscheck --fix"; fi
+if [ -e /proc/1 ] && ! [ -e /proc/1/root ]; then
+  refuse "/proc/1/root cannot be looked at: unmount /proc below TREE, then chroot TREE sh < plan"
 fi
 """
 
