@@ -46,6 +46,19 @@ def test_the_tests_say_what_they_need() -> None:
     assert {"fio", "qemu-system-x86", "runc", "strace"} < wanted("scripts/test")
 
 
+@pytest.mark.parametrize("script", ["run", "test"])
+def test_a_script_that_is_called_through_a_link_reads_nothing_beside_the_link(tmp_path: Path, script: str) -> None:
+    planted = tmp_path / "scripts/prepare.sh"
+    planted.parent.mkdir()
+    planted.write_text("echo planted; exit 0\n")
+    link = tmp_path / "links" / script
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "clone/scripts" / script)
+    done = as_a_user(tmp_path, str(link))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "apt-get install " in done.stderr
+
+
 @pytest.mark.parametrize("script", ["scripts/run", "scripts/test"])
 def test_all_that_is_missing_is_named_in_one_line(tmp_path: Path, script: str) -> None:
     done = as_a_user(tmp_path, f"./{script}")
