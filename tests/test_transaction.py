@@ -34,6 +34,18 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path / "root", "web")
 
 
+def test_what_covers_a_setting_and_is_none_is_told_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    kernel = Kernel(str(tmp_path))
+    for key in ("pipe", "folder"):
+        with pytest.raises(OSError, match="something else than a setting"):
+            kernel.seen(key)
+        assert kernel.read(key) is None
+        with pytest.raises(OSError, match=r"No such device or address|Is a directory"):
+            kernel.write(key, "1")
+
+
 def state(machine: Machine) -> tuple[dict[str, str], dict[str, bytes]]:
     return machine.values, machine.files
 

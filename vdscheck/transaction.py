@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ VALUE_LIMIT_BYTES = 1 << 16
 GIVE_BACK_LIMIT_S = 20.0
 """How long a fix that was interrupted, or does not hold, may take to give back what it changed."""
 AGAIN = "`vdscheck undo` tries again"
+_NEVER_WAITS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+"""A pipe that covers a setting would wait for its other end, deaf to signals."""
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -52,17 +55,19 @@ class Kernel:
     def seen(self, key: str) -> str | None:
         """A setting as `read` gives it; None only where there is none. Raises OSError where it cannot be read."""
         try:
-            descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(self._path(key), os.O_RDONLY | _NEVER_WAITS)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "something else than a setting has its name")
             return " ".join(os.read(descriptor, VALUE_LIMIT_BYTES).decode("ascii", "replace").split())
         finally:
             os.close(descriptor)
 
     def write(self, key: str, value: str) -> None:
         """Set it. Raises OSError."""
-        descriptor = os.open(self._path(key), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(self._path(key), os.O_WRONLY | os.O_TRUNC | _NEVER_WAITS)
         try:
             os.write(descriptor, value.encode())
         finally:
