@@ -33,9 +33,10 @@ def catalogue() -> Catalogue:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Remember what is tested, and let Ctrl-C reach it where a shell began this in the background (POSIX `&`)."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Remember what is tested, and let signals reach it where a shell began this in the background (`&`, nohup)."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     config.stash[BEGAN] = time.monotonic()
     if os.environ.get("VDSCHECK_TIER") == "all" and not hasattr(config, "workerinput"):
         config.stash[TESTED] = tiers.commit()

@@ -472,7 +472,7 @@ def test_an_exec_plugin_that_hangs_is_given_up_once_and_ended(empty: KubeServer,
 def test_an_exec_plugin_that_is_not_there_is_named_as_that(empty: KubeServer, tmp_path: Path) -> None:
     done = vdscheck("cluster", "--kubeconfig", str(plugged(empty, tmp_path / "gone")), "--json")
     unknown = [each for each in json.loads(done.stdout)["findings"] if each["verdict"] == "unknown"]
-    assert all("its exec plugin failed" in each["summary"] for each in unknown), unknown[0]
+    assert all("its exec plugin cannot be started: No such file" in each["summary"] for each in unknown), unknown[0]
 
 
 def test_the_files_of_keys_in_a_kubeconfig_are_not_left_behind(empty: KubeServer, tmp_path: Path) -> None:
