@@ -655,6 +655,29 @@ def test_what_stands_in_the_way_of_the_journal_is_told_with_what_to_do(
     assert record.detail.count("away") <= 1
 
 
+def test_what_was_set_in_another_network_namespace_is_not_set_in_this_one(machine: Machine) -> None:
+    namespace = machine.root / "proc/self/ns/net"
+    namespace.parent.mkdir(parents=True)
+    namespace.symlink_to("net:[1]")
+    assert machine.fix().outcome == "applied"
+    fixed = machine.values
+    namespace.unlink()
+    namespace.symlink_to("net:[2]")
+    left = machine.undo()
+    assert left is not None
+    assert REUSE in left
+    assert {key: machine.read(key) for key in left} == {key: fixed[key] for key in left}
+    assert not (machine.root / "etc/sysctl.d/90-vdscheck.conf").exists(), "the file is one for all of them"
+
+
+def test_an_entry_of_before_that_names_no_namespace_is_given_back_as_it_was(machine: Machine) -> None:
+    assert machine.fix().outcome == "applied"
+    namespace = machine.root / "proc/self/ns/net"
+    namespace.parent.mkdir(parents=True)
+    namespace.symlink_to("net:[2]")
+    assert machine.undo() == ()
+
+
 def to_everybody(path: Path) -> None:
     path.chmod(0o777)
 

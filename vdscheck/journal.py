@@ -115,7 +115,7 @@ class Entry:
     """Of the program that wrote it."""
     at: str
     boot_id: str | None
-    """The boot in which it was made; None of one under --root."""
+    """The boot in which it was made, and behind a blank the network namespace; None of one under --root."""
     settings: tuple[Replaced, ...]
     file_before: DropIn | None
     """Our file as it was; None where it was not there."""

@@ -25,6 +25,9 @@ AGAIN = "`vdscheck undo` tries again"
 _NEVER_WAITS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """A pipe that covers a setting would wait for its other end, deaf to signals."""
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+NAMESPACE = "/proc/self/ns/net"
+OF_A_NAMESPACE = "net."
+"""How the keys begin that each network namespace has for itself."""
 
 
 class ChangedMeanwhileError(Exception):
@@ -99,6 +102,19 @@ class Desk:
             return self.host.read(BOOT_ID).strip()
         except UnavailableError:
             return None
+
+    @property
+    def namespace(self) -> str:
+        """The network namespace whose settings are set, as `net:[INODE]`; "" where nothing runs, or it is not seen."""
+        try:
+            return self.host.link(NAMESPACE) if self.kernel is not None else ""
+        except UnavailableError:
+            return ""
+
+    @property
+    def made_in(self) -> str | None:
+        """This boot and this network namespace, as an entry keeps them."""
+        return None if self.boot_id is None else f"{self.boot_id} {self.namespace}".rstrip()
 
     def now(self, key: str) -> str | None:
         """A setting of the running kernel."""
@@ -235,7 +251,7 @@ def _entry(plan: Plan, desk: Desk, before: File | None, name: str, number: int) 
         state="begun",
         version=desk.version,
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        boot_id=desk.boot_id,
+        boot_id=desk.made_in,
         settings=tuple(
             Replaced(
                 change.key,
@@ -389,7 +405,13 @@ def _put_back(folder: Folder, now: File | None, before: DropIn | None, content: 
 
 def in_its_boot(entry: Entry, desk: Desk) -> bool:
     """Whether this is still the boot in which an entry was made: after another one only its file is of its doing."""
-    return entry.boot_id is not None and entry.boot_id == desk.boot_id
+    return entry.boot_id is not None and entry.boot_id.partition(" ")[0] == desk.boot_id
+
+
+def _is_elsewhere(entry: Entry, desk: Desk, key: str) -> bool:
+    """Whether a setting was set in another network namespace than ours; older entries do not say in which."""
+    namespace = (entry.boot_id or "").partition(" ")[2]
+    return bool(namespace) and key.startswith(OF_A_NAMESPACE) and namespace != desk.namespace
 
 
 def value_before(setting: Replaced, *, in_its_boot: bool) -> str | None:
@@ -404,6 +426,11 @@ def _values_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
     left: list[LeftAlone] = []
     failed: FixError | None = None
     for each in entry.settings:
+        if same_boot and each.now and _is_elsewhere(entry, desk, each.key):
+            left.append(
+                LeftAlone(each.key, "the fix set it in another network namespace than this one: it stays there")
+            )
+            continue
         try:
             if each.now if same_boot else each.in_file:
                 left += _value_back(desk.kernel, each, value_before(each, in_its_boot=same_boot))
