@@ -59,6 +59,28 @@ def test_a_script_that_is_called_through_a_link_reads_nothing_beside_the_link(tm
     assert "apt-get install " in done.stderr
 
 
+@pytest.mark.parametrize("call", ["sh < $SCRIPT", 'sh -c "$(cat $SCRIPT)"', "cat $SCRIPT | sh -s", ". $SCRIPT"])
+@pytest.mark.parametrize("script", ["run", "test"])
+def test_a_script_that_cannot_know_where_it_is_reads_nothing_of_the_current_folder(
+    tmp_path: Path, script: str, call: str
+) -> None:
+    here = tmp_path / "theirs/here"
+    here.mkdir(parents=True)
+    for folder in (here, here.parent, tmp_path):
+        (folder / "scripts").mkdir()
+        (folder / "scripts/prepare.sh").write_text("echo planted; exit 0\n")
+    done = subprocess.run(
+        ["sh", "-c", call],
+        cwd=here,
+        env={"PATH": os.environ["PATH"], "SCRIPT": str(PROJECT / "scripts" / script)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"start scripts/{script} by its path\n")
+
+
 @pytest.mark.parametrize("script", ["scripts/run", "scripts/test"])
 def test_all_that_is_missing_is_named_in_one_line(tmp_path: Path, script: str) -> None:
     done = as_a_user(tmp_path, f"./{script}")
