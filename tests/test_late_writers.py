@@ -1,5 +1,6 @@
 """What else sets kernel settings after the init: found on disk, with what it sets and whether it will run."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -286,11 +287,56 @@ WRITERS: dict[str, tuple[Mapping[str, Content], list[tuple[str, str, dict[str, s
         {"etc/cron.d/a": "@reboot root sysctl -w vm.swappiness=3\n@daily root sysctl -w vm.overcommit_memory=1\n"},
         [("cron", "/etc/cron.d/a", {SWAPPINESS: "3"}, True)],
     ),
+    "the crontab of root, and none of another user": (
+        {
+            "var/spool/cron/crontabs/root": "@reboot sysctl -w vm.swappiness=3\n",
+            "var/spool/cron/crontabs/www-data": "@reboot sysctl -w vm.swappiness=4\n",
+        },
+        [("cron", "/var/spool/cron/crontabs/root", {SWAPPINESS: "3"}, True)],
+    ),
+    "the program of a service that does not run as root, where it is root's": (
+        {
+            **unit("/opt/a.sh\nUser=app"),
+            "opt/a.sh": "#!/bin/sh\nsudo sysctl -w vm.swappiness=3\n",
+        },
+        [("tune.service", "/etc/systemd/system/tune.service", {SWAPPINESS: "3"}, True)],
+    ),
+    "a link to it in the home of the service": (
+        {
+            **unit("/home/app/a.sh\nUser=app"),
+            "home/app/a.sh": Link("/opt/a.sh"),
+            "opt/a.sh": "#!/bin/sh\nsysctl -w vm.swappiness=3\n",
+        },
+        [],
+    ),
     "rc.local that may not run": (
         {"etc/rc.local": "#!/bin/sh\nsysctl -w vm.swappiness=3\n"},
         [("rc.local", "/etc/rc.local", {SWAPPINESS: "3"}, False)],
     ),
 }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize(
+    ("command", "user", "writers"),
+    [
+        ("/home/app/a.sh", "app", 0),
+        ("-/home/app/a.sh", "app", 0),
+        ("+/home/app/a.sh", "app", 1),
+        ("-!/home/app/a.sh", "app", 1),
+        ("/home/app/a.sh", "root", 1),
+        ("/home/app/a.sh", "", 1),
+        ("/home/app/a.sh", "root\nUser=app", 0),
+    ],
+)
+def test_another_user_s_program_counts_only_where_root_runs_it(
+    command: str, user: str, writers: int, tmp_path: Path
+) -> None:
+    script = tmp_path / "home/app/a.sh"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\nsysctl -w vm.swappiness=3\n")
+    os.chown(script, 64001, 64001)
+    assert [each.keys for each in found(tmp_path, unit(f"{command}\nUser={user}"))] == [(SWAPPINESS,)] * writers
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -79,9 +79,15 @@ class _Look:
             if name in SPARED_UNITS or path is None:
                 continue
             lines = self.units.commands(name)
-            texts = [self._text(program) for line in lines for program in re.findall(_OWN_PROGRAMS, line)]
+            programs = [(line, path) for line in lines for path in re.findall(_OWN_PROGRAMS, line)]
+            texts = [self._text(program) for line, program in programs if self._counts(program, name, line)]
             scripts = [text for text in texts if text.startswith("#!")]
             yield from self._writer(name, path, "\n".join([*lines, *scripts]), enabled=self.units.is_enabled(name))
+
+    def _counts(self, program: str, name: str, line: str) -> bool:
+        """Not the program of another user that a unit runs as somebody else than root: it can set nothing."""
+        as_root = self.units.user(name) in ("root", "0") or re.match(r"[-@:|]*[+!]", line) is not None
+        return as_root or self._is_roots(program)
 
     def interface_hooks(self) -> Iterator[LateWriter]:
         """What ifupdown, NetworkManager and networkd-dispatcher run when an interface comes up."""
@@ -125,8 +131,8 @@ class _Look:
                 yield _late("systemd-tmpfiles", path, found, enabled=True)
 
     def cron(self) -> Iterator[LateWriter]:
-        """Lines that run once at boot: @reboot, crontab(5)."""
-        for path in ("/etc/crontab", *self.host.glob("/etc/cron.d/*"), *self.host.glob("/var/spool/cron/crontabs/*")):
+        """Lines that run once at boot: @reboot, crontab(5). Another user's crontab sets nothing, whatever it says."""
+        for path in ("/etc/crontab", *self.host.glob("/etc/cron.d/*"), "/var/spool/cron/crontabs/root"):
             lines = re.findall(r"^\s*@reboot\s+(.*)$", self._text(path), re.MULTILINE)
             yield from self._writer("cron", path, "\n".join(lines), enabled=True)
 
@@ -187,6 +193,13 @@ class _Look:
             return self.host.read(path, limit_bytes=SCRIPT_LIMIT_BYTES)
         except UnavailableError:
             return ""
+
+    def _is_roots(self, path: str) -> bool:
+        """Whether a file is root's, without a link on the way, which could lead to what another user chose."""
+        try:
+            return self.host.resolved(path) == path and self.host.status(path).uid == 0
+        except UnavailableError:
+            return False
 
     def _is_executable(self, path: str) -> bool:
         try:

@@ -1,6 +1,7 @@
 """systemd's units as they lie on disk: which are enabled, masked, and what they run."""
 
 import re
+from collections.abc import Iterator
 
 from vdscheck.plugin import Host, UnavailableError
 
@@ -15,6 +16,7 @@ STARTERS = (".timer", ".socket", ".path")
 """Units that start the service of their name."""
 
 _COMMAND = r"^\s*Exec(?:Start|StartPre|StartPost)\s*=(.*)$"
+_USER = r"^\s*User\s*=\s*(\S*)"
 
 
 class Units:
@@ -69,14 +71,23 @@ class Units:
 
     def commands(self, name: str) -> tuple[str, ...]:
         """The command lines that a unit runs when it starts, with those of its drop-ins."""
-        path = self.file(name)
         found: list[str] = []
-        for each in (*([path] if path else ()), *self.drop_ins(name)):
-            for line in re.sub(r"\\\n", " ", _text(self._host, each)).splitlines():
-                command = re.match(_COMMAND, line)
-                if command:
-                    found = [*found, command[1].strip()] if command[1].strip() else []
+        for line in self._lines(name):
+            command = re.match(_COMMAND, line)
+            if command:
+                found = [*found, command[1].strip()] if command[1].strip() else []
         return tuple(found)
+
+    def user(self, name: str) -> str:
+        """Whom a unit runs its commands as, but for those that begin with + or !."""
+        named = [found[1] for line in self._lines(name) if (found := re.match(_USER, line))]
+        return named[-1] if named and named[-1] else "root"
+
+    def _lines(self, name: str) -> Iterator[str]:
+        """The lines of a unit and its drop-ins."""
+        path = self.file(name)
+        for each in (*([path] if path else ()), *self.drop_ins(name)):
+            yield from re.sub(r"\\\n", " ", _text(self._host, each)).splitlines()
 
     def _enabled(self) -> frozenset[str]:
         wanted = {
