@@ -251,6 +251,20 @@ def test_a_file_never_comes_back_setuid_another_users_or_writable_by_others(
     assert (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())
 
 
+@pytest.mark.parametrize(("mode", "kept"), [(0o644, 0o644), (0o640, 0o600), (0o600, 0o600), (0o755, 0o644)])
+def test_what_not_everybody_may_read_is_not_read_in_the_journal(machine: Machine, mode: int, kept: int) -> None:
+    path = machine.root / OURS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("# a secret\n")
+    path.chmod(mode)
+    machine.fix()
+    assert "a secret" in entry(machine).read_text()
+    assert stat.S_IMODE(entry(machine).stat().st_mode) == kept
+    assert machine.undo() == ()
+    assert stat.S_IMODE(entry(machine).stat().st_mode) == kept
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
 def test_an_undo_removes_no_folder_that_no_fix_made(machine: Machine) -> None:
     (machine.root / "srv").mkdir()
     machine.fix()

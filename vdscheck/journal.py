@@ -320,7 +320,7 @@ class Journal:
         try:
             if copies > 1:
                 self._see_room(len(content), copies)
-            self._folder.write(f"{entry.id}.json", File(content, MODE, os.geteuid(), os.getegid()))
+            self._folder.write(f"{entry.id}.json", File(content, _mode(entry), os.geteuid(), os.getegid()))
         except OSError as error:
             message = f"the journal {FOLDER} cannot be written: {refused(error)}"
             kind = NoRoomError if error.errno in NoRoomError.NUMBERS else JournalError
@@ -351,6 +351,12 @@ class Journal:
         except CodecError as error:
             why = f"{where} is damaged ({safe_text(str(error))[:100]}): look at it, and move it away"
             return Damaged(entry_id, why, closed=re.match(_CLOSED, file.content) is not None)
+
+
+def _mode(entry: Entry) -> int:
+    """Of an entry: who may not read our file does not read it in the journal."""
+    kept = [each for each in (entry.file_before, entry.file_after) if each is not None]
+    return MODE if all(each.mode & 0o004 for each in kept) else MODE & 0o600
 
 
 def _decoded(content: bytes, where: str, entry_id: str) -> Entry | Damaged:
