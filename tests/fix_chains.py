@@ -204,6 +204,7 @@ class Chain:
         if action == "undo":
             told = document["undo"]["outcome"]
             fits = found == after and told in ("given-back", "left", "nothing-to-do")
+            fits = fits or (found == before and told == "refused")
         else:
             told = None if document["fix"] is None else document["fix"]["outcome"]
             fits = told in ("applied", "nothing-to-do") if found == after else told != "applied"

@@ -63,7 +63,9 @@ def test_refused_by_the_system_at_every_call_the_state_is_the_old_one(*, image: 
     found = cases("errors", "all", tmp_path / "image" if image else None)
     hold(found)
     for case in found:
-        assert case["code"] in {3, 4}, case
+        # A full disk stops no undo: what the journal should say of it then is all that is lost.
+        told = {0} if (case["action"], case["fault"]) == ("undo", "ENOSPC") else set()
+        assert case["code"] in {3, 4} | told, case
         if case["action"] == "fix" and case["code"] == 3:
             assert case["middle"] == "old", case
         assert case["stderr"] == "" or case["stderr"].startswith("vdscheck: "), case

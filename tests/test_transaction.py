@@ -663,11 +663,25 @@ def test_what_was_set_in_another_network_namespace_is_not_set_in_this_one(machin
     fixed = machine.values
     namespace.unlink()
     namespace.symlink_to("net:[2]")
-    left = machine.undo()
-    assert left is not None
-    assert REUSE in left
-    assert {key: machine.read(key) for key in left} == {key: fixed[key] for key in left}
-    assert not (machine.root / "etc/sysctl.d/90-vdscheck.conf").exists(), "the file is one for all of them"
+    before = state(machine)
+    with pytest.raises(FixError, match=r"was made in another network namespace \(net:\[1\]\)"):
+        machine.undo()
+    assert (machine.values, state(machine)) == (fixed, before)
+    namespace.unlink()
+    namespace.symlink_to("net:[1]")
+    assert machine.undo() == ()
+    assert machine.values != fixed
+
+
+def test_after_a_reboot_no_namespace_keeps_an_entry_from_being_undone(machine: Machine) -> None:
+    namespace = machine.root / "proc/self/ns/net"
+    namespace.parent.mkdir(parents=True)
+    namespace.symlink_to("net:[1]")
+    assert machine.fix().outcome == "applied"
+    namespace.unlink()
+    namespace.symlink_to("net:[2]")
+    machine.reboot()
+    assert machine.undo() == ()
 
 
 def test_an_entry_of_before_that_names_no_namespace_is_given_back_as_it_was(machine: Machine) -> None:

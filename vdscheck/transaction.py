@@ -408,10 +408,20 @@ def in_its_boot(entry: Entry, desk: Desk) -> bool:
     return entry.boot_id is not None and entry.boot_id.partition(" ")[0] == desk.boot_id
 
 
-def _is_elsewhere(entry: Entry, desk: Desk, key: str) -> bool:
-    """Whether a setting was set in another network namespace than ours; older entries do not say in which."""
+def _refuse_elsewhere(entry: Entry, desk: Desk) -> None:
+    """Leave an entry whose settings were set in another network namespace to whoever is there. Raises FixError.
+
+    Older entries do not say in which; after a reboot no such namespace is left.
+    """
     namespace = (entry.boot_id or "").partition(" ")[2]
-    return bool(namespace) and key.startswith(OF_A_NAMESPACE) and namespace != desk.namespace
+    if desk.kernel is None or not namespace or namespace == desk.namespace or not in_its_boot(entry, desk):
+        return
+    if any(each.now and each.key.startswith(OF_A_NAMESPACE) for each in entry.settings):
+        message = (
+            f"journal entry {entry.id} was made in another network namespace ({namespace}), which has its net.* keys "
+            "for itself: run vdscheck undo there (ip netns exec, nsenter -n), or here after a reboot"
+        )
+        raise FixError(message)
 
 
 def value_before(setting: Replaced, *, in_its_boot: bool) -> str | None:
@@ -426,11 +436,6 @@ def _values_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
     left: list[LeftAlone] = []
     failed: FixError | None = None
     for each in entry.settings:
-        if same_boot and each.now and _is_elsewhere(entry, desk, each.key):
-            left.append(
-                LeftAlone(each.key, "the fix set it in another network namespace than this one: it stays there")
-            )
-            continue
         try:
             if each.now if same_boot else each.in_file:
                 left += _value_back(desk.kernel, each, value_before(each, in_its_boot=same_boot))
@@ -481,6 +486,7 @@ def undo(journal: Journal, desk: Desk) -> GivenBack | None:
     entry = journal.latest()
     if entry is None:
         return None
+    _refuse_elsewhere(entry, desk)
     state: State = "given-back" if entry.state == "begun" else "undone"
     if entry.state == "held":
         with suppress(NoRoomError):
@@ -492,6 +498,7 @@ def recover(journal: Journal, desk: Desk) -> list[GivenBack]:
     """Give back what fixes and undos that were ended in the middle have left behind."""
     found = []
     while (entry := journal.unfinished()) is not None:
+        _refuse_elsewhere(entry, desk)
         state: State = "given-back" if entry.state == "begun" else "undone"
         found.append(give_back(entry, desk, journal, state))
         if found[-1].untold is not None:
