@@ -16,6 +16,7 @@ from tests.fix_namespace import in_namespace
 from tests.program import plugin
 from vdscheck import held
 from vdscheck.catalogue import ProbeEntry
+from vdscheck.fix import Terms, carried_out
 from vdscheck.measure import Outcome
 from vdscheck.measurements import KERNEL_KEYS, BootTruth, Conntrack, CpuPressure, FileHandles, Sysctls, TcpBuffers
 from vdscheck.model import Measurements
@@ -210,6 +211,24 @@ def busier(machine: Machine, **fields: Any) -> Callable[[Host, Iterable[ProbeEnt
 def test_a_table_that_fills_beside_a_fix_of_something_else_gives_nothing_back(machine: Machine) -> None:
     full = {"conntrack": {"count": 262143}, "file_handles": {"allocated": 2466169}, "tcp_counters": {"time_wait": 9999}}
     assert machine.fix(measure=busier(machine, **full)).outcome == "applied"
+
+
+def test_a_measuring_that_was_ended_after_the_changes_is_done_once_more(machine: Machine) -> None:
+    seen = machine.measure().measurements
+    asked: list[list[str]] = []
+
+    def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
+        if isinstance(host, Supposed) or not (machine.root / "var/lib/vdscheck/journal").is_dir():
+            return machine.measure(host, entries)
+        asked.append([each.probe.id for each in entries])
+        gone = {name: replace(each, value=None) for name, each in seen.items()}
+        return Outcome(gone, failed=True) if len(asked) == 1 else machine.measure(host, entries)
+
+    bench = replace(machine.bench(measure=measure), entries=list(catalogue().probes.values()))
+    result = carried_out(bench, seen, Terms(True, False, ("vdscheck", "--fix")))
+    assert result.record.outcome == "applied", result.record
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
 
 
 def test_a_table_that_fills_beside_a_fix_of_its_size_gives_nothing_back(tmp_path: Path) -> None:
