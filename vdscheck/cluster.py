@@ -90,7 +90,11 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
         message = f"{safe_text(there[0])} has no current-context: name one of {_some(known)} with --context"
         raise ClusterError(message)
     if wanted not in known:
-        message = f"{safe_text(there[0])} has no context {safe_text(wanted)}; it has {_some(known)}"
+        # What stands in the place of a name in a file may be anything that was pasted there, a token as well.
+        what = (
+            "a current-context that is none of its contexts" if context is None else f"no context {safe_text(wanted)}"
+        )
+        message = f"{safe_text(there[0])} has {what}; it has {_some(known)}"
         raise ClusterError(message)
     chosen = credentials.chosen(tables, wanted)
     return Login(tuple(there), wanted, safe_text(wanted), known[wanted] or "default", chosen)

@@ -365,7 +365,10 @@ def test_a_server_that_is_not_there_is_unreachable(empty: KubeServer) -> None:
         ("contexts: {}\n", "has no current-context"),
         ("contexts: 5\n", "not a kubeconfig"),
         ("contexts: [{}]\n", "each needs a name"),
-        ("current-context: gone\ncontexts: [{name: here, context: {}}]\n", "has no context gone; it has here"),
+        (
+            "current-context: gone\ncontexts: [{name: here, context: {}}]\n",
+            "has a current-context that is none of its contexts; it has here",
+        ),
         ("token: s3cret\n: : :\n", "not YAML"),
         ("\x00", "not YAML"),
     ],
