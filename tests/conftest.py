@@ -34,9 +34,9 @@ def catalogue() -> Catalogue:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remember what is tested, and let signals reach it where a shell began this in the background (`&`, nohup)."""
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, handler)
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     config.stash[BEGAN] = time.monotonic()
     if os.environ.get("VDSCHECK_TIER") == "all" and not hasattr(config, "workerinput"):
         config.stash[TESTED] = tiers.commit()

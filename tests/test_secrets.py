@@ -8,7 +8,7 @@ import time
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vdscheck import cli, secrets
@@ -75,6 +75,7 @@ def test_no_piece_of_eight_characters_is_left(secret: str, start: int, before: s
     at=st.integers(0, 9),
 )
 def test_in_base64_it_is_found_wherever_it_begins(secret: str, at: int) -> None:
+    assume(secret not in secrets._NO_SECRETS)
     secrets.forget()
     register(secret)
     encoded = base64.b64encode(b"#" * at + secret.encode() + b"#" * (at % 4)).decode()

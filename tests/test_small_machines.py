@@ -390,7 +390,7 @@ def test_what_cannot_be_imported_is_one_line_and_4(tmp_path: Path, module: str, 
     assert done.stderr.startswith(f"vdscheck: {said}")
 
 
-@pytest.mark.parametrize("kib", [20_000, 24_000, 28_000])
+@pytest.mark.parametrize("kib", [20_000, 24_000, 28_000, 30_000])
 def test_too_little_memory_to_start_is_one_line_and_4(kib: int) -> None:
     done = run("--passive", "--json", limits={resource.RLIMIT_AS: kib << 10})
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)

@@ -71,6 +71,22 @@ def _open_standard_streams() -> None:
                 nowhere.opened()
 
 
+LEAST_ADDRESS_SPACE_BYTES = 30 << 20
+"""What a passive run takes; with less, memory may end anywhere, and where Python itself needs some it aborts."""
+
+
+def _want_address_space() -> None:
+    """Raise MemoryError where the limit of memory (ulimit -v) leaves too little to begin with."""
+    import resource
+
+    try:
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    except OSError:  # a filter of system calls refuses it
+        return
+    if most != resource.RLIM_INFINITY and most < LEAST_ADDRESS_SPACE_BYTES:
+        raise MemoryError
+
+
 def main() -> None:
     """Run the program and exit with its code."""
     for number in ENDING:
@@ -84,6 +100,7 @@ def _ended() -> int:
     """The exit code of the program; 4 and one line where it cannot even start, whatever is missing or too small."""
     try:
         _open_standard_streams()
+        _want_address_space()
         import gc
 
         # A run is short and makes few cycles: collecting while it imports costs a tenth of its time.
