@@ -50,7 +50,7 @@ def at(step: str, what: str) -> str:
 
 STEPS = [
     (name, code, step)
-    for name, code in (("HUP", 129), ("ALRM", 142), ("QUIT", 131), ("USR1", 138), ("ABRT", 134), ("RTMIN", 162))
+    for name, code in (("HUP", 129), ("ALRM", 142), ("QUIT", 131), ("USR1", 138), ("ABRT", 134), ("34", 162))
     for step in ("renameat:2", "write:1", "fsync:4")
 ]
 
