@@ -233,7 +233,14 @@ def _open(host: Host, path: str) -> int:
 
     def look() -> None:
         parent, name = host.place(path, visit=check)
-        trusted.check_folder(os.open(name, _TO_LOOK, dir_fd=parent), path, os.geteuid())
+        try:
+            folder = os.open(name, _TO_LOOK, dir_fd=parent)
+        finally:
+            os.close(parent)
+        try:
+            trusted.check_folder(folder, path, os.geteuid())
+        finally:
+            os.close(folder)
 
     try:
         in_child(look, keeps=host.descriptors)

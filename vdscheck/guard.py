@@ -271,7 +271,6 @@ def _answer(
     try:
         listen(())
         hand_over(signal.SIG_DFL)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         # Where the program is killed nobody else ends this process.
         signal.setitimer(signal.ITIMER_REAL, seconds + ENDING_LIMIT_S)
         with suppress(OSError):

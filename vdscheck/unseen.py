@@ -42,7 +42,7 @@ def unseen(catalogue: Catalogue, judge: Judge, measurements: Measurements, *, li
 def unread(judge: Judge, measurements: Measurements, changed: Collection[str]) -> tuple[LeftAlone, ...]:
     """The judged settings that are not to be changed, and whose next value a file decides that could not be read."""
     boot = next((taken.value for taken in measurements.values() if isinstance(taken.value, BootTruth)), None)
-    if boot is None:
+    if boot is None or all(each.origin != "unread" for each in boot.keys.values()):
         return ()
     looked_up: dict[str, None] = {}
     watched = replace(boot, keys=_Watched(boot.keys, looked_up))
