@@ -25,9 +25,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vdscheck.plugin import Distribution, Recorder
-from vdscheck.probes.disk_appends import LOG_BYTES, Log
-from vdscheck.probes.disk_files import File, filled, past_the_cache
-from vdscheck.probes.disk_reads import ManyByAio, Rate, many, one_by_one
+from vdscheck.probes.disk.appends import LOG_BYTES, Log
+from vdscheck.probes.disk.files import File, filled, past_the_cache
+from vdscheck.probes.disk.reads import ManyByAio, Rate, many, one_by_one
 
 PROJECT = Path(__file__).resolve().parents[1]
 FILE_BYTES = 200 << 20

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.lab.hog import HOG
 from vdscheck.measurements import Gap
 from vdscheck.plugin import Host
-from vdscheck.probes import spinner, spinners
+from vdscheck.probes.cpu import spin, spinner
 
 WANTED_MS = 0.3
 BURST_MS = 5.0
@@ -46,7 +46,7 @@ def with_hog(cpu: int, seconds: float, measured: Callable[[], Any]) -> tuple[Tru
 def ours(seconds: float) -> tuple[int, tuple[Gap, ...]]:
     """When the instrument began, and the gaps that it reports."""
     began_ns = time.monotonic_ns()
-    *_, last = spinners.watched(Host(ends_at=time.monotonic() + seconds))
+    *_, last = spin.watched(Host(ends_at=time.monotonic() + seconds))
     return began_ns, last.longest
 
 

@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.lab.processes import need
 from tests.lab.redis_server import RedisServer
-from vdscheck.probes.redis import latency
-from vdscheck.probes.redis_url import parse
-from vdscheck.target import Host
+from vdscheck.probes.redis.redis_probes import latency
+from vdscheck.probes.redis.url import parse
+from vdscheck.target.host import Host
 
 PINGS = 20_000
 WINDOW_S = 1.5
@@ -72,7 +72,7 @@ def in_a_process(measure: Callable[[], dict[str, float]]) -> dict[str, float]:
 
 def plant_fault() -> None:
     """Send each PING twice: the answer takes about twice as long."""
-    from vdscheck.probes.redis_socket import BoundedSocket
+    from vdscheck.probes.redis.sockets import BoundedSocket
 
     send_once = BoundedSocket.sendall
 

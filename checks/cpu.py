@@ -49,7 +49,9 @@ def pressure(found: CpuPressure, machine: Machine | Absent, some_avg60: AtMost) 
     return some_avg60.judge(
         found.some_avg60_percent,
         "the share of the last minute in which a task waited for a CPU",
-        evidence=evidence(found, "some_avg10_percent", "some_avg300_percent", "full_avg60_percent"),
+        evidence=evidence(
+            found, "some_avg10_percent", "some_avg300_percent", "full_avg60_percent", source="/proc/pressure/cpu"
+        ),
     )
 
 
@@ -68,7 +70,13 @@ def contract(cpu: Cpu, machine: Machine | Absent, sold: AtLeast | Absent) -> Jud
     # a quota on our own kernel was set by its owner; in a container it is what was really sold
     limited = contained and cpu.quota is not None and cpu.quota < cpu.online
     count = cpu.quota if limited and cpu.quota is not None else cpu.online
-    judged = sold.judge(count, "the number of CPUs", evidence=evidence(cpu, "online", "quota", "model"))
+    judged = sold.judge(
+        count,
+        "the number of CPUs",
+        evidence=evidence(
+            cpu, "online", "quota", "model", source="/proc/cpuinfo, /sys/devices/system/cpu/online, cpu.max"
+        ),
+    )
     by = " (the container's quota)" if limited else ""
     here = "1 CPU is" if count == 1 else f"{spoken(count)} CPUs are"
     return replace(judged, summary=f"{here} here{by}, {spoken(sold.limit)} were bought")

@@ -17,6 +17,7 @@ from vdscheck.plugin import (
     spoken,
 )
 
+OF_MEMORY = "/proc/meminfo, /sys/devices/system/memory, memory.max"
 GIB = 2**30
 
 
@@ -35,7 +36,7 @@ def contract(memory: Memory, machine: Machine | Absent, sold: AtLeast | Absent) 
     if isinstance(sold, Absent):
         return not_applicable('no [offer] in the configuration says what was bought: add memory = "8 GiB", for example')
     contained = isinstance(machine, Machine) and machine.container is not None
-    seen = evidence(memory, "total_bytes", "installed_bytes", "limit_bytes")
+    seen = evidence(memory, "total_bytes", "installed_bytes", "limit_bytes", source=OF_MEMORY)
     estimated = False
     if contained and memory.limit_bytes is not None:
         got, how = memory.limit_bytes, "this container may use"
@@ -71,7 +72,7 @@ def available(
         100 * left / total if total else 0.0,
         "available memory",
         evidence=(
-            *evidence(memory, "available_bytes", "total_bytes", "limit_bytes"),
+            *evidence(memory, "available_bytes", "total_bytes", "limit_bytes", source="/proc/meminfo, memory.max"),
             *_waiting(stalls),
         ),
     )
@@ -99,7 +100,11 @@ def swap(
         return not_applicable(
             f"in {machine.container_in_words} the counters are those of the whole host: ask who runs it"
         )
-    seen = evidence(swapping, "total_bytes", "used_bytes", "window_s", "pages_out", "pages_in_since_boot")
+    seen = evidence(
+        swapping,
+        *("total_bytes", "used_bytes", "window_s", "pages_out", "pages_in_since_boot"),
+        source="/proc/meminfo, /proc/vmstat",
+    )
     judged = pages_in.judge(swapping.pages_in, "pages read back from swap", evidence=(*seen, *_waiting(stalls)))
     over = f"in {spoken(round(swapping.window_s, 1))} s"
     if swapping.total_bytes == 0 and swapping.pages_in == 0:

@@ -22,9 +22,6 @@ from vdscheck.plugin import (
     unmeasured,
 )
 
-from .distance import misled
-from .path import by_place
-
 COUNTERS = "counters of this run"
 RESOLVED = ("NOERROR", "NXDOMAIN")
 """Of answers with an address, and of those that a name is none: in a network without a way out all are so."""
@@ -94,7 +91,7 @@ def mtu(paths: Paths, size: AtLeast) -> dict[str, Judgement | Absent]:
         kind = f"a black hole{behind}" if black_hole else "the sender is told"
         return replace(judgement, summary=f"{judgement.summary}: {found.why} ({kind})")
 
-    return by_place(paths, judged)
+    return paths.by_place(judged)
 
 
 @check("net.retransmits", severity=Severity.MEDIUM)
@@ -149,12 +146,12 @@ def ipv6(paths: Paths) -> Judgement | Absent:
     if paths.ipv6 == "not-present":
         return not_applicable("this host has no IPv6 address with a way out")
     if paths.ipv6 == "not-asked":
-        return misled(paths) or not_applicable("none of the places has an IPv6 address")
-    said = (Evidence("targets_asked", paths.ipv6_targets, None, "path.trace"),)
+        return paths.misled or not_applicable("none of the places has an IPv6 address")
+    said = (Evidence("targets_asked", paths.ipv6_targets, None, "ICMPv6 and UDP"),)
     if paths.ipv6 == "works":
         return Judgement(verdict=Verdict.PASS, summary="a target answers over IPv6", evidence=said)
     if not any(trace.minimum_ms is not None for trace in paths.traces.values()):
-        return misled(paths) or unmeasured(Reason.UNREACHABLE, "no target answers at all, by IPv4 or IPv6")
+        return paths.misled or unmeasured(Reason.UNREACHABLE, "no target answers at all, by IPv4 or IPv6")
     return Judgement(
         verdict=Verdict.FAIL,
         summary=f"this host has an IPv6 address and a route, and none of {paths.ipv6_targets} IPv6 targets answers",

@@ -35,6 +35,8 @@ from vdscheck.plugin import (
     unmeasured,
 )
 
+CLOCK_SOURCES = "/sys/devices/system/clocksource"
+OF_MEMORY = "/proc/meminfo, /sys/devices/system/memory"
 ORIGIN = 'origin: CoolVDS, "Microservices Patterns That Won\'t Wake You Up at 3 AM" (KVM, not containers)'
 
 _HARDWARE = {
@@ -158,7 +160,7 @@ def _contained(machine: Machine) -> str:
 
 def _clue(clue: str) -> Evidence:
     source, _, says = clue.partition(": ")
-    return Evidence(source, says or clue, None, "Machine")
+    return Evidence(source, says or clue, None, source)
 
 
 @check("virt.virtio", severity=Severity.HIGH)
@@ -181,6 +183,9 @@ def virtio(machine: Machine, nics: Nics | Absent, disks: Disks | Absent, emulate
     return _drivers(nics, disks, emulated)
 
 
+_FOLDER = {Nic: "/sys/class/net", Disk: "/sys/block"}
+
+
 def _drivers(nics: Nics | Absent, disks: Disks | Absent, emulated: AtMost) -> Judgement | Absent:
     devices: list[Nic | Disk] = []
     if isinstance(nics, Nics):
@@ -191,7 +196,7 @@ def _drivers(nics: Nics | Absent, disks: Disks | Absent, emulated: AtMost) -> Ju
     bad = [device for device in devices if device.kind == "emulated"]
     unclear = [device for device in devices if device.kind == "unknown"]
     seen = tuple(
-        Evidence(device.name, f"{device.driver or 'no driver'} ({device.kind})", None, type(device).__name__)
+        Evidence(device.name, f"{device.driver or 'no driver'} ({device.kind})", None, _FOLDER[type(device)])
         for device in devices
     )
     judged = emulated.judge(len(bad), "emulated devices in use", evidence=seen)
@@ -237,11 +242,13 @@ def multiqueue(
     beyond = None if queues.fail_limit is None else min(queues.fail_limit, cpu.online)
     limit = replace(queues, pass_limit=wanted, fail_limit=beyond)
     worst = min(nics.nics, key=_queues)
-    seen = tuple(Evidence(nic.name, f"{nic.rx_queues} rx, {nic.tx_queues} tx", None, "Nics") for nic in nics.nics)
+    seen = tuple(
+        Evidence(nic.name, f"{nic.rx_queues} rx, {nic.tx_queues} tx", None, "/sys/class/net") for nic in nics.nics
+    )
     judged = limit.judge(
         _queues(worst),
         f"queues of {worst.name}, for {cpu.online} CPUs,",
-        evidence=(*seen, *evidence(soft, "dropped", "squeezed")),
+        evidence=(*seen, *evidence(soft, "dropped", "squeezed", source="/proc/net/softnet_stat")),
     )
     word = "queue" if _queues(worst) == 1 else "queues"
     text = f"{worst.name} has {_queues(worst)} {word} for {cpu.online} CPUs, {limit.phrase()}"
@@ -282,7 +289,10 @@ def clocksource(clock: ClockSource, sources: OneOf) -> Judgement:
             (f"echo {better} > {path}",),
             (f"echo {clock.current} > {path}",),
         )
-    seen = (Evidence("available", " ".join(clock.available), None, "ClockSource"), *evidence(clock, "read_ns"))
+    seen = (
+        Evidence("available", " ".join(clock.available), None, CLOCK_SOURCES),
+        *evidence(clock, "read_ns", source="clock_gettime(2)"),
+    )
     judged = sources.judge(clock.current, "the clock source", evidence=seen, fix=fix)
     cost = "" if clock.read_ns is None else f", and one read takes {spoken(clock.read_ns)} ns"
     wanted = "" if judged.verdict is Verdict.PASS else f"; {sources.phrase()}"
@@ -304,9 +314,9 @@ def cpu_features(cpu: Cpu, level: AtLeast) -> Judgement | Absent:
     """
     has_aes = "aes" in cpu.flags
     seen = (
-        Evidence("model", cpu.model, None, "Cpu"),
-        Evidence("level", cpu.level or "none", None, "Cpu"),
-        Evidence("aes", "yes" if has_aes else "no", None, "Cpu"),
+        Evidence("model", cpu.model, None, "/proc/cpuinfo"),
+        Evidence("level", cpu.level or "none", None, "/proc/cpuinfo"),
+        Evidence("aes", "yes" if has_aes else "no", None, "/proc/cpuinfo"),
     )
     if cpu.architecture not in ("x86_64", "aarch64"):
         return not_applicable(f"the levels are those of x86-64, and this is {cpu.architecture}")
@@ -356,7 +366,7 @@ def balloon(memory: Memory, machine: Machine, taken: AtMost) -> Judgement | Abse
     absent = _not_ours(machine, "memory belongs")
     if absent:
         return absent
-    seen = evidence(memory, "balloon_driver", "total_bytes", "installed_bytes")
+    seen = evidence(memory, "balloon_driver", "total_bytes", "installed_bytes", source=OF_MEMORY)
     if memory.balloon_driver is None:
         judged = taken.judge(0, "memory that the host took back", evidence=seen)
         return replace(judged, summary="there is no balloon driver, so the host cannot take memory back")

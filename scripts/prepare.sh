@@ -18,6 +18,7 @@ PATH=$(absolute_parts "$PATH")
 export PATH="${PATH:-/usr/sbin:/usr/bin:/sbin:/bin}"
 [ -z "${PYTHONPATH-}" ] || export PYTHONPATH="$(absolute_parts "$PYTHONPATH")"
 case ${PYTHONHOME-} in /*) ;; *) unset PYTHONHOME ;; esac
+case ${PYTHONPYCACHEPREFIX-} in /*) ;; *) unset PYTHONPYCACHEPREFIX ;; esac
 # A program that is named by a path is meant from here.
 python=${PYTHON:-python3}
 case $python in /*) ;; */*) python=$PWD/$python ;; esac

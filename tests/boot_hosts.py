@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vdscheck.measurements import BootTruth
-from vdscheck.probes.boot import boot_truth
-from vdscheck.target import Host
+from vdscheck.probes.sysctl.boot.predict import boot_truth
+from vdscheck.target.host import Host
 
 
 @dataclass(frozen=True, slots=True)

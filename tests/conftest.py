@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import boot_trees, host_trees, tiers
-from vdscheck import secrets
-from vdscheck.catalogue import Catalogue, load
+from vdscheck.catalogue.catalogue import Catalogue, load
+from vdscheck.target import secrets
 
 PROGRAMS = Path(__file__).with_name("programs.coveragerc")
 """How the coverage of the programs is counted that a test starts, and of their children."""

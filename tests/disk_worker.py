@@ -13,11 +13,11 @@ import sys
 import time
 
 from vdscheck.codec import encode
-from vdscheck.model import UnavailableError
+from vdscheck.model.absence import UnavailableError
 from vdscheck.plugin import Host
-from vdscheck.probes import disk_bench  # noqa: F401 - the same
-from vdscheck.probes.disk_latency import latency
-from vdscheck.probes.disk_path import DiskPath
+from vdscheck.probes.disk import bench  # noqa: F401 - the same
+from vdscheck.probes.disk.latency import latency
+from vdscheck.probes.disk.subject import DiskPath
 
 NOBODY = 65534
 

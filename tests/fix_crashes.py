@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests import boot_hosts
+from tests.fix_hosts import KINDS
 from tests.program import environment
-from vdscheck.journal import unfinished
-from vdscheck.target import Host
+from vdscheck.fix.journal import unfinished
+from vdscheck.target.host import Host
 
 CALLS = (
     *("write", "pwrite64", "writev", "rename", "renameat", "renameat2", "fsync", "fdatasync", "sync"),
@@ -172,7 +173,7 @@ def _case(
     run = where.fix if action == "fix" else where.undo
     done = run(f"{call}:{what}:when={number}")
     whole = where.drop_in() in (old["90-vdscheck.conf"], new["90-vdscheck.conf"])
-    said = unfinished(Host(str(where.root)))
+    said = unfinished(Host(str(where.root)), KINDS)
     middle = where.state()
     clean = middle in (old, new)
     follows = ("fix", "undo")[int(number) % 2]
@@ -198,10 +199,18 @@ def _case(
     }
 
 
+def refuse_the_machine_itself() -> None:
+    """End here where no file systems of our own stand in the way: this changes kernel settings and files."""
+    if not all(map(os.path.ismount, ("/etc/sysctl.d", "/var/lib/vdscheck"))):
+        sys.exit("this changes kernel settings and files: run it in a mount and a network namespace of its own")
+
+
 def main(arguments: list[str]) -> int:
     surroundings, fault, calls = arguments
     root = Path("/") if surroundings == "live" else Path(surroundings)
-    if root != Path("/"):
+    if root == Path("/"):
+        refuse_the_machine_itself()
+    else:
         boot_hosts.host(root)
         (root / "var/lib/vdscheck").mkdir(parents=True)
     where = Surroundings(root)

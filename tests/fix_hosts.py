@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tests import boot_hosts, host_trees
-from vdscheck import ruleset
-from vdscheck.catalogue import Catalogue, ProbeEntry, load
-from vdscheck.fix import Bench, Result, Terms, carried_out
-from vdscheck.journal import Journal
-from vdscheck.judge import Judged, judge
-from vdscheck.measure import Outcome
+from vdscheck.catalogue.catalogue import Catalogue, load
+from vdscheck.catalogue.declarations import ProbeEntry
+from vdscheck.fix.flow import Bench, Result, Terms, carried_out
+from vdscheck.fix.journal import Journal
+from vdscheck.fix.transaction import Desk, undo
+from vdscheck.fixes.sysctl import KernelSettings, kernel_settings
+from vdscheck.judge.judge import Judged, judge
+from vdscheck.measure.measure import Outcome
 from vdscheck.measurements import (
     BootTruth,
     Conntrack,
@@ -30,12 +32,14 @@ from vdscheck.measurements import (
     SwapSpace,
     TcpCounters,
 )
-from vdscheck.model import FixRecord, Measurements, Taken, Verdict
-from vdscheck.probes.boot import boot_truth
-from vdscheck.probes.kernel import sysctls
-from vdscheck.supposed import Supposed
-from vdscheck.target import Host
-from vdscheck.transaction import Desk, Kernel, undo
+from vdscheck.model.fixes import FixRecord
+from vdscheck.model.judgement import Verdict
+from vdscheck.model.report import Measurements, Taken
+from vdscheck.probes.sysctl.boot.predict import boot_truth
+from vdscheck.probes.sysctl.values import sysctls
+from vdscheck.ruleset import ruleset, selection
+from vdscheck.target.host import Host
+from vdscheck.target.what_if import Supposed
 
 VERSION = "1.2.3"
 TODAY = "2026-11-25"
@@ -103,7 +107,7 @@ def catalogue() -> Catalogue:
 
 
 @cache
-def rules(*profiles: str) -> ruleset.Ruleset:
+def rules(*profiles: str) -> selection.Ruleset:
     """The ruleset of the kernel settings alone."""
     return ruleset.build(catalogue(), list(profiles), {"only": ["sysctl.*"], "skip": ["sysctl.thp"]}, VERSION)
 
@@ -147,7 +151,7 @@ class Machine:
 
     def new_boot_id(self) -> None:
         (self.settings / "kernel/random").mkdir(parents=True, exist_ok=True)
-        (self.settings / "kernel/random/boot_id").write_text(f"boot-{next(_number)}\n")
+        (self.settings / "kernel/random/boot_id").write_text(f"{next(_number):08x}-0000-4000-8000-000000000000\n")
 
     def reboot(self) -> None:
         """The kernel begins with its defaults, and the init applies what is on disk."""
@@ -189,26 +193,26 @@ class Machine:
     def measure(self, host: Host | None = None, _entries: Iterable[ProbeEntry] = ()) -> Outcome:
         where = host or self.host
         found = {
-            "kernel.boot": taken(self.boot_truth(where)),
-            "kernel.listeners": taken(
+            "sysctl.boot": taken(self.boot_truth(where)),
+            "sysctl.listeners": taken(
                 Listeners(
                     sockets=(Listener(address="0.0.0.0", port=80, backlog=128, waiting=0, owner="nginx"),),
                     local_ports_in_use=3,
                 )
             ),
-            "kernel.node-agents": taken(self.agents),
-            "kernel.owner": taken(KernelOwner(ours=self.ours, writable=True, clues=("a clue",))),
+            "sysctl.node-agents": taken(self.agents),
+            "sysctl.owner": taken(KernelOwner(ours=self.ours, writable=True, clues=("a clue",))),
         }
         if isinstance(where, Supposed):
             return Outcome(found)
         values = sysctls.function(where)
-        found["kernel.sysctls"] = taken(values)
-        found["kernel.swap"] = taken(
+        found["sysctl.values"] = taken(values)
+        found["sysctl.swap"] = taken(
             SwapSpace(total_bytes=1 << 30, used_bytes=0, pages_in_since_boot=0, pages_out_since_boot=0)
         )
-        found["kernel.hugepages"] = taken(HugePages(enabled="madvise", defrag="madvise"))
+        found["sysctl.huge-pages"] = taken(HugePages(enabled="madvise", defrag="madvise"))
         names = TcpCounters.__dataclass_fields__
-        found["kernel.tcp-counters"] = taken(TcpCounters(**dict.fromkeys(names, 0)))
+        found["sysctl.tcp-counters"] = taken(TcpCounters(**dict.fromkeys(names, 0)))
         room = dict.fromkeys(
             (
                 "lowest_service_limit",
@@ -219,10 +223,10 @@ class Machine:
             )
         )
         files_max = int(values.values.get("fs.file-max", "0")[:18])
-        found["kernel.file-handles"] = taken(FileHandles(allocated=1000, maximum=files_max, **room))
+        found["sysctl.open-files"] = taken(FileHandles(allocated=1000, maximum=files_max, **room))
         if "net.netfilter.nf_conntrack_max" in values.values:
             table = int(values.values["net.netfilter.nf_conntrack_max"])
-            found["kernel.conntrack"] = taken(Conntrack(count=0, maximum=table))
+            found["sysctl.conntrack-table"] = taken(Conntrack(count=0, maximum=table))
         return Outcome(found)
 
     def judge(self, measurements: Measurements) -> Judged:
@@ -240,7 +244,7 @@ class Machine:
 
     @property
     def desk(self) -> Desk:
-        return Desk(self.host, Kernel(str(self.settings)), VERSION)
+        return at_desk(self, KernelSettings(str(self.settings)))
 
     def bench(self, **more: Any) -> Bench:
         plain: dict[str, Any] = {
@@ -264,19 +268,20 @@ class Machine:
 
     def undo(self, desk: Desk | None = None) -> tuple[str, ...] | None:
         """Undo the latest fix; the keys that were left, or None where there was nothing."""
-        journal = Journal.opened(self.host)
+        work = desk or self.desk
+        journal = Journal.opened(self.host, work.kinds)
         if journal is None:
             return None
         try:
             journal.lock()
-            found = undo(journal, desk or self.desk)
+            found = undo(journal, work)
         finally:
             journal.close()
         return None if found is None else tuple(each.key for each in found.left)
 
     def states(self) -> list[str]:
         """The states of the journal's entries."""
-        journal = Journal.opened(self.host)
+        journal = Journal.opened(self.host, self.desk.kinds)
         if journal is None:
             return []
         try:
@@ -286,6 +291,14 @@ class Machine:
 
     def gone(self) -> None:
         shutil.rmtree(self.root)
+
+
+KINDS = {kernel_settings.name: kernel_settings}
+
+
+def at_desk(machine: Machine, settings: KernelSettings) -> Desk:
+    """Where fixes of a machine work, with settings of a kernel that may misbehave."""
+    return Desk(machine.host, True, VERSION, {settings.name: settings})
 
 
 def scatter(machine: Machine, seed: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.program import environment
 from vdscheck.plugin import Host
-from vdscheck.probes.boot import boot_truth
+from vdscheck.probes.sysctl.boot.predict import boot_truth
 
 PROJECT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 120
@@ -77,17 +77,18 @@ def opened(paths: Iterable[Path]) -> str:
 
 
 @contextmanager
-def place_of_the_journal() -> Iterator[None]:
-    """A folder to mount over, on a machine that has none yet.
+def place_of_the_journal() -> Iterator[int]:
+    """A folder to mount over, on a machine that has none yet. Yields the descriptor of a lock.
 
-    To remove it takes away what is mounted on it in every other namespace: only the last who uses it may.
+    To remove it takes away what is mounted on it in every other namespace: only the last who uses it may. What goes on
+    after a test was killed uses it too, while it holds the lock.
     """
     lock = os.open(Path(tempfile.gettempdir(), "vdscheck-place-of-the-journal"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
         JOURNAL_ABOVE.mkdir(exist_ok=True)
         try:
-            yield
+            yield lock
         finally:
             with suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,9 +99,12 @@ def place_of_the_journal() -> Iterator[None]:
 
 def in_namespace(script: str, *, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
     """Run a shell script there, after the prelude."""
-    with place_of_the_journal(), tempfile.TemporaryDirectory(prefix="vdscheck-ns-") as folder:
+    whole = opened((PROJECT, Path(sys.base_prefix))) + prelude() + script
+    with place_of_the_journal() as lock, tempfile.TemporaryDirectory(prefix="vdscheck-ns-") as folder:
         return subprocess.run(
-            ["unshare", "-mn", "sh", "-c", opened((PROJECT, Path(sys.base_prefix))) + prelude() + script],
+            # The outer shell alone holds the lock: a test may count the descriptors that it has.
+            ["bash", "-c", f'unshare -mn sh -c "$0" {lock}>&-; exit $?', whole],
+            pass_fds=(lock,),
             capture_output=True,
             text=True,
             check=False,

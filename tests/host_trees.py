@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vdscheck.model import UnavailableError
+from vdscheck.model.absence import UnavailableError
 from vdscheck.plugin import Host, Probe
-from vdscheck.target import FACTS
+from vdscheck.target.host import FACTS
 
 HOSTS = Path(__file__).parent / "hosts"
 
@@ -255,15 +255,21 @@ def _string(value: str) -> str:
 
 def first_party() -> list[Probe]:
     """The probes of the machine and of kernel settings: those that read no process but our own."""
-    from vdscheck.probes import clock, cpu, devices, identity, kernel, machine, memory, storage
+    from vdscheck.probes.cpu import processors
+    from vdscheck.probes.disk import file_systems
+    from vdscheck.probes.host import identity
+    from vdscheck.probes.memory import memory
+    from vdscheck.probes.sysctl import values
+    from vdscheck.probes.time import sync
+    from vdscheck.probes.virt import hypervisor, nics
 
     found = [
         value
-        for module in (identity, machine, cpu, memory, clock, devices, storage, kernel)
+        for module in (identity, hypervisor, processors, memory, sync, nics, file_systems, values)
         for value in vars(module).values()
         if isinstance(value, Probe)
     ]
-    return [each for each in found if each.id not in ("kernel.file-handles", "kernel.listeners")]
+    return [each for each in found if each.id not in ("sysctl.open-files", "sysctl.listeners")]
 
 
 def main(arguments: list[str]) -> int:

@@ -41,9 +41,9 @@ def mutate(where: str, how: str) -> None:
 
 def prepare() -> None:
     """Import what the runs need, so that each of them does not."""
-    for name in ("kubernetes.config", "redis.connection", "vdscheck.cluster_command", "vdscheck.render.terminal"):
+    for name in ("kubernetes.config", "redis.connection", "vdscheck.cli.cluster", "vdscheck.render.text.report"):
         importlib.import_module(name)
-    importlib.import_module("vdscheck.catalogue").load()
+    importlib.import_module("vdscheck.catalogue.catalogue").load()
 
 
 def start(asked: dict[str, Any]) -> tuple[int, Path]:
@@ -95,7 +95,7 @@ def begin(asked: dict[str, Any], place: Path) -> None:
     os.environ.update(kept | {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp")} | asked["environment"])
     tempfile.tempdir = None
     sys.argv = ["vdscheck", *(word.replace("{place}", str(place)) for word in asked["words"])]
-    from vdscheck.cli import program
+    from vdscheck.cli.app import program
 
     os._exit(program((), sys.argv[1:]))
 

@@ -4,25 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from vdscheck.judge import _with_points, gates, score
-from vdscheck.model import (
-    Confidence,
-    Evidence,
-    Expected,
-    Finding,
-    FixNote,
-    Observed,
-    Reason,
-    Report,
-    RulesetNote,
-    Run,
-    SetSysctl,
-    Severity,
-    TargetNote,
-    Tool,
-    Verdict,
-    Waiver,
-)
+from vdscheck.fixes.sysctl import kernel_settings
+from vdscheck.judge.gates import gates
+from vdscheck.judge.score import score, with_points
+from vdscheck.model.absence import Reason
+from vdscheck.model.fixes import FixNote, SettingFix
+from vdscheck.model.judgement import Confidence, Evidence, Expected, Finding, Observed, Severity, Verdict, Waiver
+from vdscheck.model.report import Report, RulesetNote, Run, TargetNote, Tool
+from vdscheck.render import shell
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]\u202eevil\u202c[/red]\nsecond line\r\x9b31m\u200b\ud800\u2028"
 """Terminal escapes, a title, markup, direction marks, newlines, a C1 escape, a zero-width space, half a pair."""
@@ -59,9 +48,20 @@ def finding(check_id: str, verdict: Verdict, summary: str, **more: Any) -> Findi
 
 def sets(key: str, value: str, before: str) -> FixNote:
     """The note of a fix that sets a key, as the judge writes it."""
-    change = SetSysctl(key, value, before)
+    change = SettingFix("sysctl", key, value, before)
     summary = f"set {key} to {value}, now and at every boot"
-    return FixNote(f"sysctl:{key}", safe=True, summary=summary, commands=change.commands, undo=change.undo)
+    return FixNote(
+        f"sysctl:{key}",
+        safe=True,
+        summary=summary,
+        commands=kernel_settings.commands(change),
+        undo=kernel_settings.undo(change),
+    )
+
+
+def script(made: Report) -> bytes:
+    """The plan of a report as a shell script."""
+    return shell.script(made, {kernel_settings.name: kernel_settings})
 
 
 def by_hand(summary: str, *commands: str) -> FixNote:
@@ -71,7 +71,7 @@ def by_hand(summary: str, *commands: str) -> FixNote:
 
 def report(findings: Sequence[Finding], **more: Any) -> Report:
     """A report of these findings, scored as the judge does."""
-    scored = _with_points(list(findings))
+    scored = with_points(list(findings))
     plain: dict[str, Any] = {
         "schema_version": 1,
         "tool": Tool("vdscheck", "0.1.0"),

@@ -21,8 +21,8 @@ from urllib.parse import quote
 import kubernetes.config
 import typer
 
-from vdscheck.cli import app
-from vdscheck.config import KEYS
+from vdscheck.cli.app import app
+from vdscheck.cli.config import KEYS
 
 from .cluster.api_servers import LISTS, Answer, ApiServer, api_server
 from .hostile_redis import answers, bulk, requests, server

@@ -6,7 +6,9 @@ import pytest
 
 from tests.boot_hosts import host
 from vdscheck.measurements import NodeAgents
-from vdscheck.probes.agents import node_agents
+from vdscheck.plugin import Reason, UnavailableError
+from vdscheck.probes.sysctl import node_agents as module
+from vdscheck.probes.sysctl.node_agents import node_agents
 
 
 def found(root: Path, *files: str) -> NodeAgents:
@@ -41,3 +43,18 @@ def test_each_trace_of_an_agent_makes_a_node(tmp_path: Path, file: str, shown: s
 @pytest.mark.parametrize("file", ["etc/cni/net.d/87-podman-bridge.conflist", "etc/cni/net.d/README", "proc/78/cmdline"])
 def test_what_is_not_of_kubernetes_makes_none(tmp_path: Path, file: str) -> None:
     assert not found(tmp_path, file).is_node
+
+
+def test_where_not_all_processes_could_be_looked_at_it_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_LIMIT_S", -1.0)
+    with pytest.raises(UnavailableError) as error:
+        found(tmp_path, "proc/7/comm")
+    assert error.value.absent.reason is Reason.TIMEOUT
+
+
+def test_what_was_found_before_the_time_was_over_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_LIMIT_S", -1.0)
+    agents = found(tmp_path, "proc/7/comm", "var/lib/kubelet/config.yaml")
+    assert (agents.is_node, agents.evidence) == (True, ("/var/lib/kubelet/config.yaml",))

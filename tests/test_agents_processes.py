@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vdscheck.plugin import Host
-from vdscheck.probes.agents import PROCESSES, node_agents
+from vdscheck.probes.sysctl.node_agents import PROCESSES, node_agents
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.boot_hosts import GONE, SWAPPINESS, Content, Link, decided, host, truth
+from tests.program import vdscheck
+from vdscheck.linux import sysctl_d
 from vdscheck.measurements import KERNEL_KEYS, BootTruth
-from vdscheck.probes import boot, sysctl_d
-from vdscheck.target import Host
+from vdscheck.probes.sysctl.boot import predict
+from vdscheck.target.host import Host
 
 # Files: which are read, and which line decides
 
@@ -139,6 +141,35 @@ def test_the_lines_that_lose_are_named_with_their_values(tmp_path: Path) -> None
     )
 
 
+def test_a_value_that_is_an_address_shows_no_login(tmp_path: Path) -> None:
+    line = "vm.swappiness = redis://me:hunter22@h/?password=hunter22\n"
+    files = {
+        "etc/sysctl.d/a.conf": line,
+        "etc/sysctl.d/b.conf": f"{line}vm.swappiness = 10\n",
+        "etc/rc.local": "#!/bin/sh\nsysctl -w vm.swappiness=redis://me:hunter22@h\n",
+        "etc/sysctl.conf": line,
+    }
+    for names in (list(files), ["etc/sysctl.d/a.conf"], ["etc/rc.local"]):
+        root = tmp_path / str(len(names)) / names[0].replace("/", "-")
+        assert "hunter22" in repr(truth(root, {name: files[name] for name in names}))
+        done = vdscheck("--root", str(root), "--only", "sysctl.persistence", "--json", "-v")
+        assert "hunter22" not in done.stdout + done.stderr
+        assert "redis://***@h" in done.stdout
+
+
+@pytest.mark.parametrize("name", [b"zz-\xff.conf", b"zz-\xe9t\xe9.conf", b"zz-\xed\xa0\x80.conf"])
+def test_a_file_whose_name_is_no_text_leaves_open_what_it_decides(tmp_path: Path, name: bytes) -> None:
+    shown = name.decode("utf-8", "backslashreplace")
+    folder = tmp_path / "etc/sysctl.d"
+    # A file that is called as the other one is shown is another file.
+    found = truth(tmp_path, {"etc/sysctl.d/a.conf": f"{SWAPPINESS}=1\n", f"etc/sysctl.d/{shown}": f"{SWAPPINESS}=2\n"})
+    assert decided(found)[0] == "2"
+    Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text(f"{SWAPPINESS}=3\n")
+    found = predict.boot_truth.function(Host(root=str(tmp_path)))
+    assert decided(found)[:2] == (None, "unread")
+    assert any(f"{shown}: its name is no text" in each for each in found.problems)
+
+
 def test_ip_forward_and_all_forwarding_are_one_setting_and_the_later_line_wins(tmp_path: Path) -> None:
     files = {"etc/sysctl.d/a.conf": "net.ipv4.ip_forward = 0\nnet.ipv4.conf.all.forwarding = 1\n"}
     found = truth(tmp_path, files).keys["net.ipv4.ip_forward"]
@@ -156,7 +187,7 @@ def test_what_two_settings_make_of_each_other_holds_for_either_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = ("vm.dirty_bytes", "vm.dirty_ratio")
-    monkeypatch.setattr(boot, "KERNEL_KEYS", keys)
+    monkeypatch.setattr(predict, "KERNEL_KEYS", keys)
     found = truth(tmp_path, {"etc/sysctl.d/a.conf": "vm.dirty_bytes = 4096000\nvm.dirty_ratio = 10\n"})
     assert [found.keys[key].value for key in keys] == ["0", "10"]
     assert found.keys["vm.dirty_bytes"].where == "/etc/sysctl.d/a.conf:2"
@@ -225,7 +256,7 @@ def boot_truth_of_nobody(made: Host) -> BootTruth:
     if os.geteuid() == 0:
         os.seteuid(65534)
     try:
-        found = boot.boot_truth.function(made)
+        found = predict.boot_truth.function(made)
     finally:
         if os.getuid() == 0:
             os.seteuid(0)
@@ -237,7 +268,7 @@ def boot_truth_of_nobody(made: Host) -> BootTruth:
 
 
 def test_every_key_has_an_answer_on_this_host_and_on_an_empty_one(tmp_path: Path) -> None:
-    for found in (boot.boot_truth.function(Host()), truth(tmp_path, base={})):
+    for found in (predict.boot_truth.function(Host()), truth(tmp_path, base={})):
         assert tuple(found.keys) == KERNEL_KEYS
         for key, each in found.keys.items():
             assert (each.value is None) == (each.origin in {"unread", "unknown"}), key
@@ -274,6 +305,6 @@ def test_what_is_no_file_in_sysctl_d(kind: str, tmp_path: Path) -> None:
     made = host(tmp_path, {"etc/sysctl.d/a.conf": "vm.swappiness = 1"})
     path = tmp_path / "etc/sysctl.d/b.conf"
     os.mkfifo(path) if kind == "fifo" else path.mkdir()
-    found = boot.boot_truth.function(made)
+    found = predict.boot_truth.function(made)
     assert decided(found)[0] == ("60" if kind == "fifo" else "1")
     assert any("/etc/sysctl.d/b.conf" in said for said in found.problems)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.boot_hosts import DEBIAN_12, GONE, SWAPPINESS, Content, Link, decided, truth
-from vdscheck.probes import kernel_defaults
-from vdscheck.target import Host
+from vdscheck.probes.sysctl.boot import defaults
+from vdscheck.target.host import Host
 
 # The init
 
@@ -248,9 +248,9 @@ def test_a_captured_fact_of_another_shape_is_passed_over(fact: str, tmp_path: Pa
 
 
 def test_a_fresh_network_namespace_of_this_kernel_shows_its_defaults() -> None:
-    found = kernel_defaults.booting_kernel(Host())
+    found = defaults.booting_kernel(Host())
     assert found.fresh["net.ipv4.tcp_timestamps"] == "1"
-    assert set(found.fresh) <= set(kernel_defaults.SAME_IN_A_NEW_NAMESPACE)
+    assert set(found.fresh) <= set(defaults.SAME_IN_A_NEW_NAMESPACE)
     for key, value in found.fresh.items():
-        sourced = kernel_defaults.Kernel(found.release, {}).default(key)
+        sourced = defaults.Kernel(found.release, {}).default(key)
         assert sourced is None or sourced[0] == value, key

@@ -12,9 +12,10 @@ from tests import boot_trees
 from tests.boot_trees import BOOT_TRUTH_CASES, Tree
 from tests.lab.debian import Suite, rootfs
 from tests.lab.oracle import Program, Question, ask_many
-from vdscheck.probes import kernel_cmdline, procps, sysctl_d, sysctl_glob
-from vdscheck.probes.sysctl_d import Applied, Line, SettingsFile
-from vdscheck.target import Host
+from vdscheck.linux import sysctl_d, sysctl_glob
+from vdscheck.linux.sysctl_d import Applied, Line, SettingsFile
+from vdscheck.probes.sysctl.boot import cmdline, procps
+from vdscheck.target.host import Host
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask systemd-sysctl in a mount namespace of its own"),
@@ -70,7 +71,7 @@ def by_procps(tree: Tree) -> Values:
 def values(tree: Tree, applied: Applied) -> Values:
     """What each key holds in the end: what the kernel had from its command line, where no file sets it."""
     assert not applied.unknown
-    line = kernel_cmdline.parsed(tree.cmdline, "kernel command line")
+    line = cmdline.parsed(tree.cmdline, "kernel command line")
     found = dict.fromkeys(tree.keys, boot_trees.SENTINEL) | dict(line.settings)
     for key, write in applied.writes.items():
         found[key.decode()] = write.value.decode("utf-8", "surrogateescape")
@@ -359,8 +360,8 @@ def braces_mean_nothing(patch: pytest.MonkeyPatch) -> None:
 
 @fault
 def the_command_line_is_not_seen(patch: pytest.MonkeyPatch) -> None:
-    nothing = kernel_cmdline.CommandLine((), (), "")
-    patch.setattr(kernel_cmdline, "parsed", lambda *_: nothing)
+    nothing = cmdline.CommandLine((), (), "")
+    patch.setattr(cmdline, "parsed", lambda *_: nothing)
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import boot_trees
-from vdscheck.probes import procps, sysctl_d, sysctl_glob
-from vdscheck.probes.kernel_values import KINDS, as_the_kernel_takes_it
-from vdscheck.probes.sysctl_d import SettingsFile
+from vdscheck.linux import sysctl_d, sysctl_glob
+from vdscheck.linux.sysctl_d import SettingsFile
+from vdscheck.probes.sysctl.boot import procps
+from vdscheck.probes.sysctl.boot.accepted_values import KINDS, as_the_kernel_takes_it
 
 # Parsers, given anything
 

@@ -39,7 +39,7 @@ import json, os, sys
 sys.path.insert(0, "/job")
 from vdscheck.measurements import KERNEL_KEYS
 from vdscheck.plugin import Host
-from vdscheck.probes.boot import boot_truth
+from vdscheck.probes.sysctl.boot.predict import boot_truth
 truth = boot_truth.function(Host())
 def now(key):
     path = "/proc/sys/" + key.replace(".", "/")

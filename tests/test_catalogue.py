@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from vdscheck.catalogue import GROUP, Catalogue, CatalogueError, _declared, assemble, entry_points, load
-from vdscheck.model import Absent
+from tests.program import vdscheck
+from vdscheck.catalogue.catalogue import Catalogue, assemble, load
+from vdscheck.catalogue.entry_points import GROUP, CatalogueError, declared_in, entry_points
+from vdscheck.model.absence import Absent
 from vdscheck.plugin import AtMost, Host, Judgement, ProfileFile, Severity, Window, check, measurement, probe
 
 DOC = """A test's check.
@@ -217,7 +220,7 @@ def test_needs_follow_from_the_types() -> None:
     assert entry.required_thresholds == ("most",)
 
 
-def test_everything_that_is_installed_is_declared_rightly() -> None:
+def test_everything_that_is_installed_isdeclared_in_rightly() -> None:
     found = load()
     assert {"web", "redis", "postgres", "kubernetes-node", "latency"} <= set(found.profiles)
     assert len(found.checks) >= 25
@@ -230,7 +233,7 @@ def test_the_module_of_an_area_declares_the_checks_of_that_area_and_no_others() 
         module = importlib.import_module(value)
         if value.startswith("vdscheck_checks."):
             area = value.rpartition(".")[2]
-            declared = [each for _, each in _declared(module)]
+            declared = [each for _, each in declared_in(module)]
             assert {check.area for check in declared} == {area}, name
 
 
@@ -261,3 +264,11 @@ def test_entry_points_are_those_that_the_standard_library_finds(tmp_path: Path) 
 
 def test_a_profile_is_found_by_the_name_of_its_file() -> None:
     assert list(catalogue(ProfileFile("vdscheck.profiles", "web.toml")).profiles) == ["web"]
+
+
+def test_checks_of_another_checkout_are_refused_by_name(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parents[1] / "checks", tmp_path / "elsewhere/vdscheck_checks")
+    done = vdscheck("list", env={"PYTHONPATH": str(tmp_path / "elsewhere")})
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"{tmp_path}/elsewhere/vdscheck_checks" in done.stderr
+    assert "not of one installation" in done.stderr

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.catalogue import Catalogue
+from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import (
     DeviceActivity,
     DiskActivity,
@@ -19,9 +19,10 @@ from vdscheck.measurements import (
     HostLoad,
     Machine,
 )
-from vdscheck.model import Absent, Confidence, Judgement, Reason, Verdict, not_applicable, unmeasured
+from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
+from vdscheck.model.judgement import Confidence, Judgement, Verdict
 from vdscheck.plugin import Distribution, Recorder
-from vdscheck.ruleset import build
+from vdscheck.ruleset.ruleset import build
 from vdscheck.threshold import absent_judgement
 
 PASS, WARN, FAIL = Verdict.PASS, Verdict.WARN, Verdict.FAIL
@@ -260,8 +261,8 @@ def test_a_planted_factor_of_two_around_each_limit_flips_the_verdict(
 
 
 def test_where_there_is_no_disk_every_check_of_it_is_not_applicable(catalogue: Catalogue) -> None:
-    from vdscheck.judge import judge
-    from vdscheck.model import Taken
+    from vdscheck.judge.judge import judge
+    from vdscheck.model.report import Taken
 
     rules = build(catalogue, ["web"], {"only": ["disk.*"]}, "test")
     taken = {

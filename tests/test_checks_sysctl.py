@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fix_hosts import DEFAULTS
-from vdscheck.catalogue import Catalogue, load
+from vdscheck.catalogue.catalogue import Catalogue, load
+from vdscheck.fixes.sysctl import kernel_settings
 from vdscheck.measurements import (
     KERNEL_KEYS,
     BootTruth,
@@ -28,19 +29,11 @@ from vdscheck.measurements import (
     Sysctls,
     TcpCounters,
 )
-from vdscheck.model import (
-    Absent,
-    ByHand,
-    Confidence,
-    Judgement,
-    Reason,
-    SetSysctl,
-    Verdict,
-    not_applicable,
-    unmeasured,
-)
+from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
+from vdscheck.model.fixes import ByHand, SettingFix
+from vdscheck.model.judgement import Confidence, Judgement, Verdict
 from vdscheck.plugin import Limits
-from vdscheck.ruleset import read_profile
+from vdscheck.ruleset.profile import read_profile
 from vdscheck.threshold import AtLeast, AtMost, Conflict, OneOf, Threshold, absent_judgement
 
 PASS, WARN, FAIL, UNKNOWN = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.UNKNOWN
@@ -227,7 +220,7 @@ def test_a_setting_is_judged_against_the_limit_of_its_profile(bench: Bench, case
     assert case.words in found.summary
     assert case.key in found.summary
     assert "\n" not in found.summary
-    assert found.fix == (None if case.wanted is None else SetSysctl(case.key, case.wanted, case.value))
+    assert found.fix == (None if case.wanted is None else SettingFix("sysctl", case.key, case.wanted, case.value))
 
 
 @pytest.mark.parametrize("case", SINGLE, ids=lambda case: f"{case.profile} {case.key}={case.value}")
@@ -238,7 +231,7 @@ def test_without_a_running_kernel_the_value_after_the_next_boot_is_judged_and_sa
     assert found.verdict is case.verdict
     assert found.summary.startswith(f"after the next boot, {case.key} ")
     assert case.words in found.summary
-    assert found.fix == (None if case.wanted is None else SetSysctl(case.key, case.wanted, None))
+    assert found.fix == (None if case.wanted is None else SettingFix("sysctl", case.key, case.wanted, None))
     assert found.evidence[0].value == "/etc/sysctl.d/50-x.conf:3"
 
 
@@ -338,7 +331,7 @@ def test_no_fix_lowers_what_is_better_than_the_limit(catalogue: Catalogue, now: 
     if now >= limit:
         assert found.fix is None
     else:
-        assert isinstance(found.fix, SetSysctl)
+        assert isinstance(found.fix, SettingFix)
         assert int(found.fix.value) == max(limit, later)
 
 
@@ -350,7 +343,7 @@ def test_no_fix_raises_what_is_better_than_an_upper_limit(
     state, truth = kernel({"vm.swappiness": str(now)}), boot({"vm.swappiness": str(later)})
     found = Bench(catalogue).judge("sysctl.swappiness", OURS, state, truth, swappiness=wanted)
     fix = found.fix
-    assert fix is None if now <= limit else isinstance(fix, SetSysctl) and int(fix.value) == min(limit, later)
+    assert fix is None if now <= limit else isinstance(fix, SettingFix) and int(fix.value) == min(limit, later)
 
 
 @given(count=st.integers(1, 70_000))
@@ -361,7 +354,7 @@ def test_a_port_range_that_is_proposed_holds_the_ports_that_are_wanted(catalogue
     if count > 65535 - 1024 + 1:
         assert fix is None
         return
-    assert isinstance(fix, SetSysctl)
+    assert isinstance(fix, SettingFix)
     first, last = map(int, fix.value.split())
     assert 1024 <= first < last <= 65535
     assert last - first + 1 >= count
@@ -433,12 +426,12 @@ def test_services_that_may_profit_from_a_restart_are_named(bench: Bench) -> None
     [
         ("1", "1", PASS, None),
         ("1", "2", PASS, None),
-        ("1", "0", WARN, SetSysctl("net.ipv4.tcp_timestamps", "1", "0")),
-        ("2", "0", FAIL, SetSysctl("net.ipv4.tcp_tw_reuse", "1", "2")),
+        ("1", "0", WARN, SettingFix("sysctl", "net.ipv4.tcp_timestamps", "1", "0")),
+        ("2", "0", FAIL, SettingFix("sysctl", "net.ipv4.tcp_tw_reuse", "1", "2")),
     ],
 )
 def test_time_wait_reuse_needs_tcp_timestamps(
-    bench: Bench, reuse: str, stamps: str, verdict: Verdict, fix: SetSysctl | None
+    bench: Bench, reuse: str, stamps: str, verdict: Verdict, fix: SettingFix | None
 ) -> None:
     state = kernel({"net.ipv4.tcp_tw_reuse": reuse, "net.ipv4.tcp_timestamps": stamps})
     found = bench.judge("sysctl.tcp-tw-reuse", OURS, state, boot({}))
@@ -464,7 +457,7 @@ def test_the_syn_queue_counts_only_without_cookies(
     truth = boot({"net.ipv4.tcp_syncookies": "0", "net.ipv4.tcp_max_syn_backlog": "256"})
     found = bench.judge("sysctl.syn-backlog", OURS, state, truth, tcp())
     assert found.verdict is verdict
-    assert (found.fix.key, found.fix.value) == (key, value) if isinstance(found.fix, SetSysctl) else key is None
+    assert (found.fix.key, found.fix.value) == (key, value) if isinstance(found.fix, SettingFix) else key is None
     assert {"req_q_full_do_cookies", "req_q_full_drop", "syncookies_sent", "syncookies_failed"} <= {
         each.name for each in found.evidence
     }
@@ -488,7 +481,7 @@ def test_of_two_reverse_path_filters_the_larger_one_counts(
     found = bench.judge("sysctl.rp-filter", OURS, state, NOT_RUN, profile=profile)
     assert found.verdict is verdict
     assert f"net.ipv4.conf.{key}.rp_filter is " in found.summary
-    assert found.fix == (None if fix is None else SetSysctl("net.ipv4.conf.all.rp_filter", fix, every))
+    assert found.fix == (None if fix is None else SettingFix("sysctl", "net.ipv4.conf.all.rp_filter", fix, every))
 
 
 def test_strict_overcommit_is_left_to_a_person(bench: Bench) -> None:
@@ -518,8 +511,10 @@ def test_the_mode_of_huge_pages_is_judged(bench: Bench, mode: str, profile: str,
     found = bench.judge("sysctl.thp", OURS, HugePages(enabled=mode, defrag="madvise"), profile=profile)
     assert found.verdict is verdict
     assert (found.fix is None) is (verdict is PASS)
-    if isinstance(found.fix, ByHand):
-        assert found.fix.undo == (f"echo {mode} > /sys/kernel/mm/transparent_hugepage/enabled",)
+    if found.fix is not None:
+        wanted = found.fix.value if isinstance(found.fix, SettingFix) else None
+        assert found.fix == SettingFix("huge-pages", "transparent_hugepage.enabled", wanted or "", mode)
+        assert wanted in ("never", "madvise")
 
 
 def test_the_huge_pages_of_a_container_are_the_host_s(bench: Bench) -> None:
@@ -605,7 +600,7 @@ def test_inotify_has_a_finding_and_a_fix_for_each_of_its_settings(bench: Bench) 
     watches, instances = found["fs.inotify.max_user_watches"], found["fs.inotify.max_user_instances"]
     assert (watches.verdict, watches.fix) == (PASS, None)
     assert instances.verdict is WARN
-    assert instances.fix == SetSysctl("fs.inotify.max_user_instances", "512", "128")
+    assert instances.fix == SettingFix("sysctl", "fs.inotify.max_user_instances", "512", "128")
     assert {each.name: each.value for each in instances.evidence}["most_watches_of_a_user"] == 800
 
 
@@ -632,48 +627,48 @@ def lasting(bench: Bench, key: str, now: str, later: KeyAtBoot | str, *writers: 
             at_boot("4096", "the kernel's default"),
             WARN,
             "8192 now and 4096 after the next boot: set now, lost at reboot; nobody sets it on disk",
-            SetSysctl(SOMAXCONN, "8192", "8192"),
+            SettingFix("sysctl", SOMAXCONN, "8192", "8192"),
         ),
         (
             "4096",
             at_boot("128", "the kernel's default"),
             FAIL,
             "set now, lost at reboot",
-            SetSysctl(SOMAXCONN, "4096", "4096"),
+            SettingFix("sysctl", SOMAXCONN, "4096", "4096"),
         ),
         (
             "128",
             at_boot("4096"),
             WARN,
             "on disk, not loaded (/etc/sysctl.d/50-x.conf:3)",
-            SetSysctl(SOMAXCONN, "4096", "128", at_boot=False),
+            SettingFix("sysctl", SOMAXCONN, "4096", "128", at_boot=False),
         ),
         (
             "4096",
             at_boot("1000"),
             FAIL,
             "set now, lost at reboot; /etc/sysctl.d/50-x.conf:3 sets the other",
-            SetSysctl(SOMAXCONN, "4096", "4096"),
+            SettingFix("sysctl", SOMAXCONN, "4096", "4096"),
         ),
         (
             "4096",
             at_boot("1000", "/etc/sysctl.d/60-y.conf:1", "/etc/sysctl.d/50-x.conf:3 = 4096"),
             FAIL,
             "/etc/sysctl.d/50-x.conf:3 is overridden by /etc/sysctl.d/60-y.conf:1",
-            SetSysctl(SOMAXCONN, "4096", "4096"),
+            SettingFix("sysctl", SOMAXCONN, "4096", "4096"),
         ),
-        ("64", at_boot("128"), FAIL, "on disk, not loaded", SetSysctl(SOMAXCONN, "1024", "64")),
+        ("64", at_boot("128"), FAIL, "on disk, not loaded", SettingFix("sysctl", SOMAXCONN, "1024", "64")),
         (
             "2048",
             at_boot("4096"),
             WARN,
             "2048 now and 4096 after the next boot",
-            SetSysctl(SOMAXCONN, "4096", "2048", at_boot=False),
+            SettingFix("sysctl", SOMAXCONN, "4096", "2048", at_boot=False),
         ),
     ],
 )
 def test_a_setting_is_compared_with_what_it_will_be_after_the_next_boot(
-    bench: Bench, now: str, later: KeyAtBoot, verdict: Verdict, words: str, fix: SetSysctl | None
+    bench: Bench, now: str, later: KeyAtBoot, verdict: Verdict, words: str, fix: SettingFix | None
 ) -> None:
     found = lasting(bench, SOMAXCONN, now, later)
     assert found.verdict is verdict
@@ -693,10 +688,10 @@ def test_a_file_that_is_read_after_ours_has_to_be_edited_by_hand(bench: Bench, f
 def test_what_a_later_file_says_rightly_only_has_to_be_loaded(bench: Bench) -> None:
     found = lasting(bench, SOMAXCONN, "128", at_boot("4096", "/etc/sysctl.d/99-x.conf:7"))
     assert found.verdict is WARN
-    assert found.fix == SetSysctl(SOMAXCONN, "4096", "128", at_boot=False)
-    assert found.fix.summary == "set net.core.somaxconn to 4096, now, as the next boot will"
-    assert found.fix.commands == ("sysctl -w net.core.somaxconn=4096",)
-    assert found.fix.undo == ("sysctl -w net.core.somaxconn=128",)
+    assert found.fix == SettingFix("sysctl", SOMAXCONN, "4096", "128", at_boot=False)
+    assert kernel_settings.summary(found.fix) == "set net.core.somaxconn to 4096, now, as the next boot will"
+    assert kernel_settings.commands(found.fix) == ("sysctl -w net.core.somaxconn=4096",)
+    assert kernel_settings.undo(found.fix) == ("sysctl -w net.core.somaxconn=128",)
 
 
 def test_where_nothing_applies_sysctl_d_a_file_of_ours_is_not_offered(bench: Bench) -> None:
@@ -735,7 +730,7 @@ def test_what_a_late_writer_sets_is_what_comes_after_the_boot(
     assert (found.verdict, found.confidence) == (verdict, Confidence.HIGH)
     assert "tuned sets it after" in found.summary
     if wanted == sets:
-        assert found.fix == SetSysctl(SOMAXCONN, sets, now, at_boot=False)
+        assert found.fix == SettingFix("sysctl", SOMAXCONN, sets, now, at_boot=False)
     elif wanted is not None:
         assert isinstance(found.fix, ByHand)
         assert f"let tuned set {SOMAXCONN} = {wanted} (/etc/tuned/x/tuned.conf)" in found.fix.summary
@@ -834,7 +829,7 @@ def test_what_persistence_proposes_passes_and_is_never_worse_than_what_is_there(
         assert found.verdict is PASS
         return
     assert found.verdict is (WARN if wanted.verdict(later) is PASS else FAIL)
-    assert isinstance(found.fix, SetSysctl)
+    assert isinstance(found.fix, SettingFix)
     value = int(found.fix.value)
     assert wanted.verdict(value) is PASS
     if kind is AtLeast:

@@ -14,15 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vdscheck import measurements as all_measurements
-from vdscheck.catalogue import Catalogue, load
+from vdscheck.catalogue.catalogue import Catalogue, load
 from vdscheck.codec import CodecError, convert, decode, decode_report, encode, schema
-from vdscheck.judge import judge
-from vdscheck.measure import Effort, Options, measure
+from vdscheck.judge.judge import judge
+from vdscheck.measure.measure import Effort, Options, measure
 from vdscheck.measurements import cluster
-from vdscheck.model import MOST, Taken
-from vdscheck.ruleset import Ruleset, build
+from vdscheck.model.records import MOST
+from vdscheck.model.report import Taken
+from vdscheck.ruleset.ruleset import build
+from vdscheck.ruleset.selection import Ruleset
 from vdscheck.stats import Distribution, Recorder
-from vdscheck.target import Host
+from vdscheck.target.host import Host
 
 KINDS = [
     kind
@@ -219,7 +221,10 @@ def test_a_measurement_of_a_probe_that_is_not_installed_is_kept_as_it_is() -> No
             "neither or both",
         ),
         (
-            json.dumps(REPORT | {"measurements": {"memory.stall": MEASURED | {"value": {}}}}).encode(),
+            json.dumps(
+                REPORT
+                | {"measurements": {"memory.stall": MEASURED | {"value": MEASURED["value"] | {"some_total_us": "x"}}}}
+            ).encode(),
             "memory.stall.value",
         ),
         (json.dumps(REPORT).encode().replace(b'"some_total_us": 0', b'"some_total_us": 1e999'), ""),
@@ -260,3 +265,37 @@ def test_the_schema_is_the_same_whether_or_not_python_takes_the_indent_from_docs
 def test_half_a_pair_in_the_text_of_a_plugin_is_no_bug() -> None:
     value = {"a\ud800": ("\udfff", ["b\udc80"], 1, None)}
     assert json.loads(encode(value)) == {"a\\ud800": ["\\udfff", ["b\\x80"], 1, None]}
+
+
+OLDER = {"kernel.old": MEASURED, "kernel.old[a]": MEASURED}
+
+
+def test_a_measurement_is_read_by_the_id_that_it_had() -> None:
+    saved = json.dumps(REPORT | {"measurements": OLDER}).encode()
+    found = decode_report(saved, KNOWN, {"kernel.old": "memory.stall"}).measurements
+    assert {key: type(each.value) for key, each in found.items()} == dict.fromkeys(
+        ("memory.stall", "memory.stall[a]"), KNOWN["memory.stall"]
+    )
+
+
+def test_where_a_report_has_both_ids_that_of_today_counts() -> None:
+    now = MEASURED | {"method": "the newer"}
+    saved = json.dumps(REPORT | {"measurements": OLDER | {"memory.stall": now}}).encode()
+    found = decode_report(saved, KNOWN, {"kernel.old": "memory.stall"}).measurements
+    assert found["memory.stall"].method == "the newer"
+    assert set(found) == {"memory.stall", "memory.stall[a]"}
+
+
+@pytest.mark.parametrize("field", ["some_avg10_percent", "some_total_us"])
+def test_a_field_that_an_older_report_lacks_costs_its_measurement_alone(field: str) -> None:
+    value = {name: each for name, each in MEASURED["value"].items() if name != field}
+    other = {
+        "time.clock": MEASURED | {"value": None, "absent": {"kind": "unmeasured", "reason": "error", "detail": "x"}}
+    }
+    saved = json.dumps(REPORT | {"measurements": {"memory.stall": MEASURED | {"value": value}} | other}).encode()
+    found = decode_report(saved, KNOWN).measurements
+    absent = found["memory.stall"].absent
+    assert absent is not None
+    assert (absent.reason, absent.detail.startswith("written by an older version: ")) == ("unsupported", True)
+    assert field in absent.detail
+    assert found["time.clock"].absent is not None

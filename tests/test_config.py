@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tests.program import vdscheck
 from tests.users import ATTACKER, VICTIM, User, called_as
-from vdscheck import commands, config, secrets
-from vdscheck.commands import Asked
-from vdscheck.config import Config, ConfigError
+from vdscheck.cli import config, request
+from vdscheck.cli.config import Config, ConfigError
+from vdscheck.cli.request import Asked
+from vdscheck.target import secrets
 
 
 def refused(path: Path | str) -> str:
@@ -159,7 +160,7 @@ def test_no_refusal_of_a_configuration_shows_a_login_or_a_query(tmp_path: Path, 
 def test_what_a_plugin_is_told_is_a_secret_also_where_another_process_has_read_it(tmp_path: Path) -> None:
     file = tmp_path / "vdscheck.toml"
     file.write_text("[plugin.acme]\nkey = 'S3cr3tPw99'")
-    commands._configuration(Asked(config=str(file)))
+    request._configuration(Asked(config=str(file)))
     assert secrets.redact("said S3cr3tPw99") == "said ***"
 
 

@@ -1,5 +1,6 @@
 """Which configuration counts: named, found or none; and what one that is found may do to a gate."""
 
+import base64
 import json
 import os
 from collections.abc import Callable
@@ -11,19 +12,20 @@ import pytest
 import typer.main
 
 from tests.program import vdscheck
-from vdscheck import cli, codec
-from vdscheck.catalogue import Catalogue
-from vdscheck.config import KEYS, Matter
-from vdscheck.loosened import loosened
-from vdscheck.model import Gate
-from vdscheck.target import TargetKind
+from vdscheck import codec
+from vdscheck.catalogue.catalogue import Catalogue
+from vdscheck.cli import app
+from vdscheck.cli.config import KEYS, Matter
+from vdscheck.cli.loosened import loosened
+from vdscheck.model.judgement import Gate
+from vdscheck.target.interface import TargetKind
 
 PROJECT = Path(__file__).parents[1]
 EARLIER = PROJECT / "tests/earlier"
 FEW = ("--passive", "--only", "sysctl.somaxconn")
 FAR = "2099-01-01"
 BROKEN = "this is no configuration"
-COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+COMMANDS = typer.main.get_command(app.app).commands  # type: ignore[attr-defined]
 
 
 Refusal = Callable[..., str]
@@ -34,7 +36,7 @@ def refusal(capfd: pytest.CaptureFixture[str]) -> Refusal:
     """Calls the program, here and now, with words that it must refuse, and returns the one line that it says."""
 
     def refused(*words: str) -> str:
-        code = cli.program([], words)
+        code = app.program([], words)
         said = capfd.readouterr()
         assert (code, said.out) == (2, ""), said
         (line,) = said.err.splitlines()
@@ -219,7 +221,7 @@ def test_what_a_found_file_changes_is_told_wherever_a_gate_is_asked_for(
     limits = '[limits."sysctl.somaxconn"]\nbacklog = "1000000000 connections"\n'
     file.write_text(waiver("sysctl.somaxconn") + waiver("time.sync", "2020-01-01") + limits)
     where: dict[str, Any] = {"cwd": checkout if kind == "here" else "/", "env": {"HOME": str(checkout)}}
-    told = [f"{file}, found and not named with --config, changes what the gates judge:"]
+    told = [f"{file}, not named with --config, changes what the gates judge:"]
     told += [f"  waiver of sysctl.somaxconn until {FAR}", "  limit sysctl.somaxconn backlog 1000000000 connections"]
     words = ["--passive", "--only", "sysctl.somaxconn", "--fail-on", "warn"]
     done = vdscheck(*words, "--json", "-o", f"text={checkout}/said", **where)
@@ -394,3 +396,74 @@ def test_an_address_in_kubeconfig_is_shown_without_its_login_though_it_is_a_list
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", "https://us3rNm:S3cr3tPw99@h:1/2?tok=Qu3ryTok1")
     assert refusal("cluster") == "vdscheck: no kubeconfig at https://***@h:1/2?***"
+
+
+PASTED = {
+    "the file itself": "apiVersion: v1\nusers: [{name: u, user: {token: hunter22hunter22}}]\n",
+    "in one line": '{"apiVersion": "v1", "users": [{"name": "u", "user": {"token": "hunter22hunter22"}}]}',
+    "base64 of it": base64.b64encode(b"apiVersion: v1 hunter22hunter22 " * 20).decode(),
+    "a token": "hunter22hunter22hunter22",
+    "a token of three parts": "eyJhbGciOiJSUzI1NiJ9.eyJodW50ZXIyMmh1bnRlcjIyaHVudGVyMjIifQ.hunter22hunter22",
+    "one that is too long": f"/tmp/{'hunter22' * 1000}",
+}
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize("pasted", PASTED.values(), ids=PASTED)
+@pytest.mark.parametrize("variable", ["KUBECONFIG", "VDSCHECK_CONFIG"])
+def test_what_is_pasted_into_the_variable_of_a_file_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, refusal: Refusal, variable: str, pasted: str
+) -> None:
+    monkeypatch.setenv(variable, pasted)
+    said = refusal("cluster")
+    assert f"{variable}: {len(pasted):,} characters that look like no path" in said
+    pieces = {pasted[at : at + 12] for at in range(len(pasted) - 11)}
+    assert not any(piece in said for piece in pieces)
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize("variable", ["KUBECONFIG", "VDSCHECK_CONFIG"])
+@pytest.mark.parametrize("pasted", ["admin:Sup3rS3cret", "AKIAX:wJalrX/K7MDENG/bPx", "xoxb-1.a-b_c", "Passw0rd1234"])
+def test_a_token_that_is_as_short_as_a_name_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, refusal: Refusal, variable: str, pasted: str
+) -> None:
+    monkeypatch.setenv(variable, pasted)
+    assert f"{variable}: {len(pasted):,} characters that look like no path" in refusal("cluster")
+
+
+def test_a_found_file_takes_the_place_of_another_one_aloud(checkout: Path, tmp_path: Path) -> None:
+    """An empty file that a pull request brings must not open the gates of the user's own in silence."""
+    own = tmp_path / "home/.config/vdscheck/config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text('min-score = 100\n[limits."sysctl.somaxconn"]\nbacklog = "2000000 connections"\n')
+    environment = {"HOME": str(tmp_path / "home")}
+    assert vdscheck(*FEW, cwd=checkout, env=environment).returncode == 1
+    file = found(checkout, "")
+    said = f"{file} was found first: {own} does not count"
+    done = vdscheck(*FEW, "--json", cwd=checkout, env=environment)
+    assert (done.returncode, done.stderr) == (0, f"vdscheck: {said}\n")
+    assert said in json.loads(done.stdout)["warnings"]
+    done = vdscheck(*FEW, "--json", "--fail-on", "fail", cwd=checkout, env=environment)
+    (gate,) = json.loads(done.stdout)["gates"]
+    assert gate["loosened_by"] == {"file": str(file), "what": [f"was found first: {own} does not count"]}
+    assert str(own) in done.stderr
+    # What a saved report says of limits is such a configuration too.
+    file.unlink()
+    report = checkout / "report.json"
+    vdscheck(*FEW, "-o", f"json={report}", cwd=checkout, env=environment)
+    found(checkout, "")
+    again = vdscheck("judge", str(report), "--json", cwd=checkout, env={"HOME": "/"})
+    assert f"what {report} says of limits and waivers does not count" in again.stderr
+    named = vdscheck(*FEW, "--config", str(file), "--json", cwd=checkout, env=environment)
+    assert named.stderr == ""
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize("path", ["kubeconfig", "./k.yaml", "/home/runner/_temp/8c1f4e2a-0000-4a4a-9b9b-0123456789ab"])
+def test_a_path_in_the_variable_of_a_file_is_named(
+    monkeypatch: pytest.MonkeyPatch, refusal: Refusal, path: str
+) -> None:
+    for variable in ("KUBECONFIG", "VDSCHECK_CONFIG"):
+        monkeypatch.setenv(variable, path)
+        assert path.removeprefix("./") in refusal("cluster")
+        monkeypatch.delenv(variable)

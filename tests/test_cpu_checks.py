@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.catalogue import Catalogue
+from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import Gap, HostLoad, LoopbackRtt, Machine, Spin, StealTicks, Throttling, TimeLost
-from vdscheck.model import Absent, Confidence, Judgement, Reason, Verdict, unmeasured
+from vdscheck.model.absence import Absent, Reason, unmeasured
+from vdscheck.model.judgement import Confidence, Judgement, Verdict
 from vdscheck.plugin import Recorder
-from vdscheck.ruleset import build
+from vdscheck.ruleset.ruleset import build
 from vdscheck.threshold import absent_judgement
 
 PASS, WARN, FAIL = Verdict.PASS, Verdict.WARN, Verdict.FAIL

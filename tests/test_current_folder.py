@@ -1,5 +1,6 @@
 """Nothing of the folder in which the program is started runs: whoever owns that folder would run as the caller."""
 
+import errno
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.program import PROGRAM, environment, plugin
+from vdscheck import __main__
 
 PROJECT = Path(__file__).parents[1]
 PREPARING = """#!/bin/sh
@@ -98,6 +100,56 @@ def test_a_current_folder_that_is_gone_does_no_harm(tmp_path: Path) -> None:
     script = f"mkdir gone; cd gone; rmdir ../gone; {' '.join(PROGRAM)} list"
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+DEEPER = """
+import os, subprocess, sys
+for _ in range(25):
+    os.mkdir("d" * 200)
+    os.chmod(".", 0o300)
+    os.chdir("d" * 200)
+with open("typer.py", "w") as trap:
+    trap.write(f"open({sys.argv[1]!r}, 'w')")
+done = subprocess.run(sys.argv[2:])
+os.unlink("typer.py")
+for _ in range(25):
+    os.chdir("..")
+    os.chmod(".", 0o700)
+    os.rmdir("d" * 200)
+sys.exit(done.returncode)
+"""
+ORDINARY = ("setpriv", "--inh-caps=-all", "--bounding-set=-all") if os.geteuid() == 0 else ()
+"""What makes root a user who may not read what its mode forbids."""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv")
+@pytest.mark.parametrize(
+    ("words", "code"), [(("list",), 0), (("run", "--passive"), 0), (("judge", "x.json"), 2), (("list", "-P"), 0)]
+)
+def test_a_current_folder_that_cannot_be_named_does_no_harm(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+    """It is deeper than PATH_MAX, below one that may not be read."""
+    first = [word for word in words if word == "-P"]
+    program = [sys.executable, *first, "-m", "vdscheck", *(word for word in words if word not in first)]
+    call = [*ORDINARY, sys.executable, "-c", DEEPER, str(tmp_path / "ran"), *program]
+    variables = environment(PYTHONPATH=str(PROJECT))
+    done = subprocess.run(call, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1 if code else 0), done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EACCES, errno.ENOENT, errno.EIO])
+@pytest.mark.parametrize("part", ["", ".", "x"])
+def test_where_the_current_folder_has_no_name_nothing_is_imported_relative_to_it(
+    monkeypatch: pytest.MonkeyPatch, number: int, part: str
+) -> None:
+    def nameless() -> str:
+        raise OSError(number, "no name")
+
+    monkeypatch.setattr("sys.path", [part, "/usr/lib/python3"])
+    monkeypatch.setattr("os.getcwd", nameless)
+    monkeypatch.setenv("PYTHONPATH", f"{part}:/usr/lib/python3")
+    __main__._leave_current_folder()
+    assert sys.path == ["/usr/lib/python3"]
 
 
 def clone(folder: Path) -> Path:

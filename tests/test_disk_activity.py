@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from vdscheck.codec import encode
 from vdscheck.measurements import DeviceActivity, DiskActivity
-from vdscheck.model import UnavailableError
+from vdscheck.model.absence import UnavailableError
 from vdscheck.plugin import Host
-from vdscheck.probes.disk_activity import _Look, activity, between, counters, stalled_us, ticks
-from vdscheck.probes.disk_path import DiskPath
+from vdscheck.probes.disk.activity import _Look, activity, between, counters, stalled_us, ticks
+from vdscheck.probes.disk.subject import DiskPath
 
 LINE = " 259       0 nvme0n1 {0} 9736 4044722 {1} {2} 143679 21044768 {3} 0 {4} {5} 33 6692584 7165 60441 3139"
 OLD_KERNEL = "   8       0 sda {0} 0 0 {1} {2} 0 0 {3} 0 {4} {5}"

@@ -18,12 +18,12 @@ import pytest
 from tests.lab.processes import need
 from vdscheck.codec import convert
 from vdscheck.measurements import DiskLatency
-from vdscheck.model import Reason
+from vdscheck.model.absence import Reason
 from vdscheck.plugin import Host
-from vdscheck.probes import disk_files, disk_reads, disk_whole
-from vdscheck.probes.disk_appends import APPEND_BYTES, Log
-from vdscheck.probes.disk_latency import latency
-from vdscheck.probes.disk_path import DiskPath
+from vdscheck.probes.disk import files, reads, whole_disk
+from vdscheck.probes.disk.appends import APPEND_BYTES, Log
+from vdscheck.probes.disk.latency import latency
+from vdscheck.probes.disk.subject import DiskPath
 
 PROJECT = Path(__file__).parents[1]
 WORKER = (sys.executable, "-m", "tests.disk_worker")
@@ -90,7 +90,7 @@ def test_every_snapshot_holds_all_three_and_they_agree_with_each_other(folder: P
         # one at a time, so many a second as their mean time allows, and many at once no fewer
         assert 0.3 < each.reads_per_s * each.read.mean_us / 1e6 <= 1.001
     last = snapshots[-1]
-    assert 0 < last.file_bytes <= disk_files.MOST_BYTES
+    assert 0 < last.file_bytes <= files.MOST_BYTES
     assert last.warm_up_reads > 0
     assert last.warm_up_syncs > 0
     assert (last.named, last.stands_for, last.folder) == (False, None, str(folder))
@@ -100,15 +100,15 @@ def test_every_snapshot_holds_all_three_and_they_agree_with_each_other(folder: P
 
 def test_all_files_together_keep_to_the_contract() -> None:
     gib = 1 << 30
-    assert disk_files.allowed_bytes(1 * gib) == gib // 20
-    assert disk_files.allowed_bytes(100 * gib) == 256 << 20
+    assert files.allowed_bytes(1 * gib) == gib // 20
+    assert files.allowed_bytes(100 * gib) == 256 << 20
 
 
 def test_what_is_written_cannot_be_compressed_and_no_block_is_there_twice(folder: Path) -> None:
     import zlib
 
-    file = disk_files.made(str(folder))
-    size = disk_files.filled(file, 4 << 20, time.monotonic() + 5)
+    file = files.made(str(folder))
+    size = files.filled(file, 4 << 20, time.monotonic() + 5)
     content = os.pread(file.descriptor, size, 0)
     file.close()
     assert len(zlib.compress(content)) > 0.99 * size
@@ -118,8 +118,8 @@ def test_what_is_written_cannot_be_compressed_and_no_block_is_there_twice(folder
 
 
 def test_preparation_ends_when_its_time_is_up_and_has_written_something(folder: Path) -> None:
-    file = disk_files.made(str(folder))
-    assert disk_files.filled(file, 1 << 30, time.monotonic()) == 1 << 20
+    file = files.made(str(folder))
+    assert files.filled(file, 1 << 30, time.monotonic()) == 1 << 20
     file.close()
 
 
@@ -130,33 +130,33 @@ def test_a_log_that_is_full_goes_on_in_a_new_file(folder: Path) -> None:
     assert os.listdir(folder) == []
 
 
-@pytest.mark.parametrize("by", [disk_reads.ManyByAio, disk_reads.ManyByThreads])
+@pytest.mark.parametrize("by", [reads.ManyByAio, reads.ManyByThreads])
 def test_many_reads_at_once_are_more_than_one_at_a_time(folder: Path, by: Any) -> None:
-    file = disk_files.made(str(folder))
-    assert disk_files.past_the_cache(file) is None
-    size = disk_files.filled(file, 32 << 20, time.monotonic() + 5)
-    many = disk_reads.many(file.descriptor, size, by)
+    file = files.made(str(folder))
+    assert files.past_the_cache(file) is None
+    size = files.filled(file, 32 << 20, time.monotonic() + 5)
+    many = reads.many(file.descriptor, size, by)
     rate = many.run(0.2)
     many.close()
-    took, _ = disk_reads.one_by_one(file.descriptor, size, 0.2)
+    took, _ = reads.one_by_one(file.descriptor, size, 0.2)
     file.close()
     assert isinstance(many, by)
     assert rate.count > len(took) > 0
 
 
-@pytest.mark.parametrize("by", [disk_reads.ManyByAio, disk_reads.ManyByThreads])
+@pytest.mark.parametrize("by", [reads.ManyByAio, reads.ManyByThreads])
 def test_a_read_beyond_the_end_is_an_error_and_nothing_stays_under_way(folder: Path, by: Any) -> None:
-    file = disk_files.made(str(folder))
-    disk_files.past_the_cache(file)
-    disk_files.filled(file, 1 << 20, time.monotonic() + 5)
-    many = disk_reads.many(file.descriptor, 8 << 20, by)
+    file = files.made(str(folder))
+    files.past_the_cache(file)
+    files.filled(file, 1 << 20, time.monotonic() + 5)
+    many = reads.many(file.descriptor, 8 << 20, by)
     with pytest.raises(OSError, match="Input/output error"):
         many.run(0.2)
     file.close()
 
 
 def test_without_aio_threads_take_its_place(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    monkeypatch.setattr(disk_reads, "_CALLS", {})
+    monkeypatch.setattr(reads, "_CALLS", {})
     host = Host(ends_at=time.monotonic() + 0.3)
     *_, last = latency.function(host, DiskPath(str(folder), asked_for=True))
     assert last.iops_method == "32 threads"
@@ -174,17 +174,17 @@ def test_a_whole_disk_is_found_by_its_number_and_read(folder: Path, monkeypatch:
     ).stdout.strip()
     try:
         name = loop.removeprefix("/dev/")
-        assert disk_whole._node(Host(), name) == loop
-        found = disk_whole.opened(Host(), name)
-        assert isinstance(found, disk_whole.WholeDisk)
+        assert whole_disk._node(Host(), name) == loop
+        found = whole_disk.opened(Host(), name)
+        assert isinstance(found, whole_disk.WholeDisk)
         assert (found.name, found.size_bytes) == (name, 64 << 20)
-        took, _ = disk_reads.one_by_one(found.descriptor, found.size_bytes, 0.05)
+        took, _ = reads.one_by_one(found.descriptor, found.size_bytes, 0.05)
         found.close()
         assert took
-        monkeypatch.setattr(disk_whole, "_node", lambda *_: loop)
+        monkeypatch.setattr(whole_disk, "_node", lambda *_: loop)
         monkeypatch.setattr(os, "open", denied)
-        absent = disk_whole.opened(Host(), name)
-        assert not isinstance(absent, disk_whole.WholeDisk)
+        absent = whole_disk.opened(Host(), name)
+        assert not isinstance(absent, whole_disk.WholeDisk)
         assert absent.reason is Reason.PERMISSION
     finally:
         subprocess.run(["losetup", "--detach", loop], check=True)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests import host_trees
 from vdscheck.codec import encode
 from vdscheck.measurements import DiskStack
-from vdscheck.model import Absent, Reason, UnavailableError
+from vdscheck.model.absence import Absent, Reason, UnavailableError
 from vdscheck.plugin import Host
-from vdscheck.probes.disk_devices import chosen
-from vdscheck.probes.disk_path import USUAL, DiskPath
-from vdscheck.probes.disk_stack import stack
+from vdscheck.probes.disk.devices import chosen
+from vdscheck.probes.disk.stack import stack
+from vdscheck.probes.disk.subject import USUAL, DiskPath
 
 VAR_LIB = DiskPath("/var/lib", asked_for=False)
 PCI = "/sys/devices/pci0000:00/0000:00:04.0"

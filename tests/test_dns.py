@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.probes.dns import PTR, A, backwards, nameservers, question, reply
-from vdscheck.probes.path.backwards import NAME_LIMIT, bounded
+from vdscheck.linux.dns_wire import PTR, A, backwards, nameservers, question, reply
+from vdscheck.probes.path.reverse_dns import NAME_LIMIT, bounded
 
 ASKED = question(7, "a.example", PTR)
 

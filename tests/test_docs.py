@@ -9,12 +9,14 @@ from typing import get_args, get_type_hints
 import pytest
 
 from tests.program import vdscheck
-from vdscheck import pages
-from vdscheck.catalogue import Catalogue
-from vdscheck.cli import COMMANDS
-from vdscheck.commands import ExitCode
-from vdscheck.config import KEYS, Matter
-from vdscheck.model import FixRecord, Reason, Severity, Verdict
+from vdscheck.catalogue.catalogue import Catalogue
+from vdscheck.cli import reference
+from vdscheck.cli.app import COMMANDS
+from vdscheck.cli.config import KEYS, Matter
+from vdscheck.cli.request import ExitCode
+from vdscheck.model.absence import Reason
+from vdscheck.model.fixes import FixRecord
+from vdscheck.model.judgement import Severity, Verdict
 from vdscheck.render.formats import FORMATS
 
 PROJECT = Path(__file__).parents[1]
@@ -31,7 +33,7 @@ REWRITE = bool(os.environ.get("VDSCHECK_REWRITE_GOLDEN"))
 
 @pytest.mark.parametrize(
     ("file", "make"),
-    [("docs/checks.md", pages.checks_page), ("docs/report-v1.schema.json", pages.schema)],
+    [("docs/checks.md", reference.checks_page), ("docs/report-v1.schema.json", reference.schema)],
     ids=["checks", "schema"],
 )
 def test_a_generated_page_is_current(file: str, make: object) -> None:
@@ -93,7 +95,7 @@ def test_the_contract_has_the_exit_codes_verdicts_reasons_and_outcomes_of_the_co
 
 
 def test_the_contract_has_the_fields_of_the_schema() -> None:
-    definitions = json.loads(pages.schema())["$defs"]
+    definitions = json.loads(reference.schema())["$defs"]
     shown = of_contract("JSON documents, `schema_version` 1")
     for name in (
         "Report",

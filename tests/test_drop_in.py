@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.drop_in import HEADER, merged, restored, says
+from vdscheck.fixes.sysctl.drop_in import HEADER, merged, restored, says
 
 REUSE = "net.ipv4.tcp_tw_reuse"
 LINES = st.lists(
@@ -43,6 +43,19 @@ SETTINGS = st.dictionaries(
         (b"-net.ipv4.tcp_tw_reuse\n", HEADER + b"net.ipv4.tcp_tw_reuse = 1\n"),
         (b"net.ipv4.tcp_tw_reuse_x = 0\n", HEADER + b"net.ipv4.tcp_tw_reuse_x = 0\nnet.ipv4.tcp_tw_reuse = 1\n"),
         (HEADER + b"vm.swappiness = 1\n", HEADER + b"vm.swappiness = 1\nnet.ipv4.tcp_tw_reuse = 1\n"),
+        # What systemd takes for the end of a line is one here: no neighbour is lost.
+        (
+            b"kernel.panic=1\rnet.ipv4.tcp_tw_reuse=0\rvm.swappiness=2\r",
+            HEADER + b"kernel.panic=1\rvm.swappiness=2\rnet.ipv4.tcp_tw_reuse = 1\n",
+        ),
+        (
+            b"kernel.panic=1\0net.ipv4.tcp_tw_reuse=0\0vm.swappiness=2",
+            HEADER + b"kernel.panic=1\0vm.swappiness=2\nnet.ipv4.tcp_tw_reuse = 1\n",
+        ),
+        (
+            b"kernel.panic=1\r\nnet.ipv4.tcp_tw_reuse=0\r\nvm.swappiness=2\r\n",
+            HEADER + b"kernel.panic=1\r\nvm.swappiness=2\r\nnet.ipv4.tcp_tw_reuse = 1\n",
+        ),
     ],
 )
 def test_a_line_is_replaced_or_added_and_all_else_stays(before: bytes | None, after: bytes) -> None:
@@ -97,3 +110,14 @@ def test_what_somebody_adds_is_never_lost(before: bytes, settings: dict[str, str
     for line in added.split(b"\n"):
         if line.startswith((b"#", b";", b"kernel", b"caf", b"net.ipv4.tcp_*")):
             assert line in content
+
+
+def test_a_line_with_our_value_that_somebody_added_is_not_ours() -> None:
+    after = HEADER + b"vm.swappiness = 10\n"
+    for added in (b"vm.swappiness = 10\n", b"vm/swappiness=10\n", b"-vm.swappiness = 10\n"):
+        said = restored(after + added, None, after)
+        assert said.content == added
+        assert said.kept == ("vm.swappiness",)
+        said = restored(after + added, b"vm.swappiness = 60\n", after)
+        assert said.content == b"vm.swappiness = 60\n" + added
+        assert said.kept == ("vm.swappiness",)

@@ -40,6 +40,23 @@ def test_a_report_is_judged_to_the_same_verdicts(name: str) -> None:
     assert after["run"] == before["run"]
 
 
+def test_a_measurement_that_nobody_knows_any_more_is_named(tmp_path: Path) -> None:
+    said = json.loads((EARLIER / "reports/host-root.json").read_text())
+    some = next(iter(said["measurements"].values()))
+    said["measurements"] |= {f"gone.{number}": some for number in range(7)}
+    (tmp_path / "r.json").write_text(json.dumps(said))
+    done = vdscheck("judge", str(tmp_path / "r.json"), "--json")
+    warning = "no probe that is installed measures gone.0, gone.1, gone.2, gone.3, gone.4 and 2 more"
+    assert warning in "\n".join(json.loads(done.stdout)["warnings"])
+
+
+def test_a_report_of_a_later_schema_is_refused_by_its_number(tmp_path: Path) -> None:
+    said = json.loads((EARLIER / "reports/host-root.json").read_text())
+    (tmp_path / "r.json").write_text(json.dumps(said | {"schema_version": 2}))
+    done = vdscheck("judge", str(tmp_path / "r.json"))
+    assert (done.returncode, done.stdout, "schema version 2" in done.stderr) == (2, "", True)
+
+
 def test_there_is_a_report_of_each_kind() -> None:
     assert len(REPORTS) == 12
 
@@ -78,17 +95,20 @@ def test_what_was_ended_in_the_middle_is_told_and_finished(which: str, number: i
         + f"""
         vdscheck --passive --only 'sysctl.somaxconn' --json > report.json; code
         grep -c "ended in the middle (journal entry 20261129-{number})" report.json
+        vdscheck --passive --only 'sysctl.somaxconn' -q 2>said >/dev/null; code
+        grep -c "ended in the middle (journal entry 20261129-{number})" said
         vdscheck undo; code
         keys; ls /etc/sysctl.d
         {state(number)}
         """
     )
     first, *rest = done.stdout.split("code 0\n")
-    assert (done.stderr, first, len(rest)) == ("", "", 2), done
-    count, undone = rest[0].split("\n", 1)
+    assert (done.stderr, first, len(rest)) == ("", "", 3), done
+    assert rest[0] == "1\n"
+    count, undone = rest[1].split("\n", 1)
     assert count == "1"
     assert f"journal entry 20261129-{number}" in undone
-    assert rest[1] == OLD + becomes + "\n"
+    assert rest[2] == OLD + becomes + "\n"
 
 
 @needs_root

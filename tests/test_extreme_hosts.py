@@ -10,8 +10,9 @@ import pytest
 
 from tests.program import PROGRAM
 from tests.small_machines import run
-from vdscheck.probes import processes, sock_diag
-from vdscheck.target import Host
+from vdscheck.linux import processes
+from vdscheck.probes.sysctl import listeners
+from vdscheck.target.host import Host
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
 PYTHON = sys.executable
@@ -64,10 +65,10 @@ def test_65535_listening_sockets_lose_no_measurement_and_hardly_any_time() -> No
     many, many_s = examined(program=among(LISTENING.replace("COUNT", "65535")))
     assert taken(many) == taken(few)
     assert many["score"]["coverage"] == few["score"]["coverage"]
-    found = many["measurements"]["kernel.listeners"]["value"]
+    found = many["measurements"]["sysctl.listeners"]["value"]
     assert len(found["sockets"]) == 65_535
     assert found["local_ports_in_use"] == 1024
-    assert sum(each["owner"] is not None for each in found["sockets"]) == sock_diag.NAMED_LIMIT
+    assert sum(each["owner"] is not None for each in found["sockets"]) == listeners.NAMED_LIMIT
     # A second is what it may cost; ten times that is what a loaded machine may make of it.
     assert many_s - few_s < 10
 
@@ -79,12 +80,12 @@ def test_owners_are_looked_up_for_the_sockets_that_a_finding_names(monkeypatch: 
         asked.append(set(inodes))
         return dict.fromkeys(inodes, "somebody")
 
-    monkeypatch.setattr(sock_diag, "socket_owners", owners)
-    monkeypatch.setattr(sock_diag, "NAMED_LIMIT", 3)
+    monkeypatch.setattr(listeners, "socket_owners", owners)
+    monkeypatch.setattr(listeners, "NAMED_LIMIT", 3)
     longest = int(Host().read("/proc/sys/net/core/somaxconn"))
     rows = [["::", 1000 + inode, backlog, 0, inode] for inode, backlog in enumerate((9, 8, longest, 7, 7, 9, longest))]
-    monkeypatch.setattr(sock_diag, "_ask", lambda: {"listening": rows, "local_ports_in_use": 7})
-    found = sock_diag.listeners.function(Host())
+    monkeypatch.setattr(listeners, "_ask", lambda: {"listening": rows, "local_ports_in_use": 7})
+    found = listeners.listeners.function(Host())
     assert asked == [{2, 6, 3}], "as long as the kernel lets it be, then the shortest, of equal ones the oldest"
     assert [each.owner is not None for each in found.sockets] == [False, False, True, True, False, False, True]
 

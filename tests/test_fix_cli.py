@@ -20,11 +20,11 @@ from tests.lab.container import run_in_container
 from tests.lab.product import product_tree
 from tests.program import environment, plugin, vdscheck
 from tests.test_cli import SLOW
-from vdscheck import pages
+from vdscheck.cli import reference
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
 
-SCHEMA = json.loads(pages.schema())
+SCHEMA = json.loads(reference.schema())
 OLD = [
     "net.core.somaxconn = 128",
     "net.ipv4.conf.all.rp_filter = 0",
@@ -113,6 +113,79 @@ def test_a_plan_changes_nothing_and_its_script_does_the_same(tmp_path: Path) -> 
     assert found[4].splitlines()[4:] == [*kept, "90-vdscheck.conf"]
     assert valid(found[5])["fix"]["outcome"] == "nothing-to-do"
     assert said == "code 0\n"
+
+
+def test_the_script_of_a_plan_keeps_owner_and_mode_of_our_file() -> None:
+    found, _ = parts(
+        """
+        printf 'vm.swappiness = 60' > /etc/sysctl.d/90-vdscheck.conf; chmod 600 /etc/sysctl.d/90-vdscheck.conf
+        fix --dry-run -o sh=plan.sh; echo ----
+        echo old > /etc/sysctl.d/.vdscheck-new; chmod 666 /etc/sysctl.d/.vdscheck-new
+        sh plan.sh; code; stat -c '%a %u %n' /etc/sysctl.d/* /etc/sysctl.d/.v*
+        grep -c old /etc/sysctl.d/90-vdscheck.conf
+        """
+    )
+    assert found[1].splitlines() == ["code 0", "600 0 /etc/sysctl.d/90-vdscheck.conf", "0"]
+
+
+def test_a_new_file_of_the_script_and_of_a_fix_lets_in_nobody_whom_the_folder_lets_in() -> None:
+    entries = "0200000001000700ffffffff0200070001fa000004000500ffffffff10000700ffffffff20000500ffffffff"
+    given = f"system.posix_acl_default 0x{entries}"
+    found, _ = parts(
+        f"""
+        "$PYTHON" -c 'import os, sys
+os.setxattr("/etc/sysctl.d", sys.argv[1], bytes.fromhex(sys.argv[2][2:]))' {given}
+        fix --dry-run -o sh=plan.sh; echo ----
+        sh plan.sh; code; stat -c '%a %n' /etc/sysctl.d/*
+        setpriv --reuid 64001 --clear-groups sh -c 'echo x >> /etc/sysctl.d/90-vdscheck.conf' 2>/dev/null || echo no
+        echo ----
+        chmod 600 /etc/sysctl.d/90-vdscheck.conf
+        sysctl -q -w net.ipv4.tcp_tw_reuse=2; sed -i /tcp_tw_reuse/d /etc/sysctl.d/90-vdscheck.conf
+        fix --yes > /dev/null; code; stat -c '%a %n' /etc/sysctl.d/*
+        setpriv --reuid 64001 --clear-groups cat /etc/sysctl.d/90-vdscheck.conf 2>/dev/null || echo no
+        """
+    )
+    assert found[1].splitlines() == ["code 0", "644 /etc/sysctl.d/90-vdscheck.conf", "no"]
+    assert found[2].splitlines() == ["code 0", "600 /etc/sysctl.d/90-vdscheck.conf", "no"]
+
+
+def test_the_script_of_a_plan_changes_nothing_that_somebody_changed_since() -> None:
+    found, said = parts(
+        """
+        fix --dry-run -o sh=plan.sh; echo ----
+        sysctl -q -w net.ipv4.conf.all.rp_filter=1; sh plan.sh; code; keys; ls -A /etc/sysctl.d; echo ----
+        sysctl -q -w net.ipv4.conf.all.rp_filter=0 net.ipv4.tcp_tw_reuse=1; sh plan.sh; code; keys
+        """
+    )
+    changed = [line.replace("rp_filter = 0", "rp_filter = 1") for line in OLD]
+    assert found[1].splitlines() == ["code 3", *changed]
+    assert "net.ipv4.conf.all.rp_filter is 1 now, and was 0 when the plan was made" in said
+    assert found[2].splitlines() == ["code 0", *NEW]
+
+
+@pytest.mark.parametrize(
+    "open_to_others",
+    [
+        "chown 64001 /etc/sysctl.d",
+        "chmod 777 /etc/sysctl.d",
+        "chgrp 64001 /etc/sysctl.d; chmod 775 /etc/sysctl.d",
+        "touch $OURS; chown 64001 $OURS",
+        "ln -s $PWD/secret $OURS",
+        """mkdir -m 777 theirs; mkdir theirs/d; mount -t tmpfs -o mode=755 none /mnt; cp -r /etc/. /mnt
+        mount --bind /mnt /etc; rm -r /etc/sysctl.d; ln -s $PWD/theirs/d /etc/sysctl.d""",
+    ],
+)
+def test_the_script_of_a_plan_changes_nothing_where_others_can_write(open_to_others: str) -> None:
+    found, said = parts(
+        f"""
+        echo secret > secret; chmod 600 secret; OURS=/etc/sysctl.d/90-vdscheck.conf
+        fix --dry-run -o sh=plan.sh; echo ----
+        {open_to_others}; ln -s $PWD/secret /etc/sysctl.d/.vdscheck-new
+        sh plan.sh; code; keys; cat secret
+        """
+    )
+    assert found[1].splitlines() == ["code 3", *OLD, "secret"]
+    assert "nothing was changed" in said
 
 
 @pytest.mark.parametrize(
@@ -295,7 +368,7 @@ def test_a_value_is_given_back_by_hand_with_what_the_journal_says() -> None:
         keys; echo ----
         cd /var/lib/vdscheck/journal
         entry=$(ls -t | head -n 1)
-        grep '"state": "begun"' "$entry"; grep '"file_before": null' "$entry"
+        grep '"state": "begun"' "$entry"; grep '"before": null' "$entry"
         sed -n 's/^ *"key": "\(.*\)",$/\1/p' "$entry" > keys
         sed -n 's/^ *"before": "\(.*\)",$/\1/p' "$entry" > before
         paste -d= keys before | while read -r line; do sysctl -q -w "$line"; done; rm keys before
@@ -305,7 +378,7 @@ def test_a_value_is_given_back_by_hand_with_what_the_journal_says() -> None:
         """
     )
     assert found[0].splitlines() == NEW
-    assert found[1].splitlines() == ['"state": "begun",', ' "file_before": null,', *OLD]
+    assert found[1].splitlines() == ['"state": "begun",', '   "before": null,', *OLD]
     assert found[2].splitlines()[-1] == "code 0"
 
 
@@ -314,10 +387,10 @@ def test_a_run_without_a_plan_and_a_journal_imports_nothing_of_it(words: str, *,
     found, _ = parts(
         f"""
         "$PYTHON" -X importtime -m vdscheck {words} --json --passive --only sysctl.somaxconn 2>times >report
-        grep -o -e 'vdscheck[.]journal' -e 'vdscheck[.]transaction' -e 'vdscheck[.]plan' times | sort -u
+        grep -oE 'vdscheck[.]fix[.](journal|transaction|plan)' times | sort -u
         """
     )
-    names = ["vdscheck.journal", "vdscheck.plan", "vdscheck.transaction"]
+    names = ["vdscheck.fix.journal", "vdscheck.fix.plan", "vdscheck.fix.transaction"]
     assert found[0].split() == (names if imported else [])
 
 

@@ -3,15 +3,16 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.fix_hosts import Machine, in_memory
-from vdscheck import transaction
-from vdscheck.journal import Journal, unfinished
-from vdscheck.transaction import Desk, Kernel
+from tests.fix_hosts import KINDS, Machine, at_desk, in_memory
+from vdscheck.fix import transaction
+from vdscheck.fix.journal import Journal, unfinished
+from vdscheck.fixes.sysctl import KernelSettings
 
-REUSE, IDLE = "net.ipv4.tcp_tw_reuse", "net.ipv4.tcp_slow_start_after_idle"
+REUSE, FILTER = "net.ipv4.tcp_tw_reuse", "net.ipv4.conf.all.rp_filter"
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def machine() -> Iterator[Machine]:
         yield Machine(folder / "root", "web")
 
 
-class Stuck(Kernel):
+class Stuck(KernelSettings):
     """A kernel in which something happens when one key is given back."""
 
     def __init__(self, machine: Machine, act: Callable[[], object]) -> None:
@@ -28,7 +29,7 @@ class Stuck(Kernel):
         self.act = act
 
     def write(self, key: str, value: str) -> None:
-        if (key, value) == (REUSE, "2"):
+        if (key, value) == (FILTER, "0"):  # the first that is set, and so the last that is given back
             self.act()
         super().write(key, value)
 
@@ -43,15 +44,15 @@ def test_a_give_back_that_does_not_end_is_given_up_and_says_what_is_left(
 ) -> None:
     monkeypatch.setattr(transaction, "GIVE_BACK_LIMIT_S", limit_s)
     before = machine.values, machine.files
-    desk = Desk(machine.host, Stuck(machine, act), "1")
+    desk = at_desk(machine, Stuck(machine, act))
     record = machine.fix(desk=desk, stopped=lambda: machine.read(REUSE) == "1")
     assert record.outcome == "given-back"
     assert record.detail.startswith("interrupted; what was changed could not be given back: ")
-    assert f"{REUSE} is not 2" in record.detail
-    assert f"{IDLE} is not" not in record.detail, "what could be given back was"
+    assert f"{FILTER} is not 0" in record.detail
+    assert f"{REUSE} is not" not in record.detail, "what could be given back was"
     assert said in record.detail
-    assert {each.key: each.outcome for each in record.changes}[REUSE] == "left"
-    assert "ended in the middle" in (unfinished(machine.host) or "")
+    assert {each.key: each.outcome for each in record.changes}[FILTER] == "left"
+    assert "ended in the middle" in (unfinished(machine.host, KINDS) or "")
     assert machine.undo() == ()
     assert (machine.values, machine.files) == before
 
@@ -70,3 +71,21 @@ def test_an_interruption_after_it_was_verified_keeps_the_fix(machine: Machine) -
     assert record.outcome == "applied"
     assert machine.states() == ["held"]
     assert machine.read(REUSE) == "1"
+
+
+def test_where_memory_runs_out_a_fix_is_the_last_to_be_ended(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of the kernel, in which order: to be heard takes CAP_SYS_RESOURCE, which root need not have."""
+    done: list[str] = []
+
+    class Watched(KernelSettings):
+        def write(self, key: str, value: str) -> None:
+            done.append("set")
+            super().write(key, value)
+
+    before = Path("/proc/self/oom_score_adj").read_text()
+    monkeypatch.setattr("vdscheck.process.guard._adjust", lambda file, text: done.append(f"{file} {text}"))
+    record = machine.fix(desk=at_desk(machine, Watched(str(machine.settings))))
+    assert record.outcome == "applied"
+    assert done[0] == "/proc/self/oom_score_adj -1000"
+    assert done[-1] == f"/proc/self/oom_score_adj {before}"
+    assert set(done[1:-1]) == {"set"}

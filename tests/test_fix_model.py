@@ -17,9 +17,10 @@ from hypothesis.stateful import (
 )
 
 from tests.fix_hosts import DEFAULTS, VALUES, Machine, scatter
-from vdscheck.model import DROP_IN
-from vdscheck.plan import same, worse
-from vdscheck.supposed import Supposed
+from vdscheck.fix.plan import worse
+from vdscheck.fixes.sysctl.boot import FILE as DROP_IN
+from vdscheck.fixes.sysctl.boot import same
+from vdscheck.target.what_if import Supposed
 
 MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
 OURS = DROP_IN.lstrip("/")

@@ -10,7 +10,7 @@ import pytest
 from tests.lab.debian import SUITES, Suite
 from tests.lab.vm import Boot, boot
 from tests.test_fix_server import DROP_IN, PREPARED, SELECTED, STATE, begun, files, known, states
-from vdscheck.model import frozen
+from vdscheck.model.records import frozen
 
 pytestmark = [
     pytest.mark.slow,

@@ -15,21 +15,23 @@ from tests import boot_hosts
 from tests.fix_hosts import TODAY, VERSION, Machine, catalogue, in_memory, taken
 from tests.fix_namespace import in_namespace
 from tests.program import plugin, vdscheck
-from tests.reports import middling
-from vdscheck import pages, ruleset
-from vdscheck.catalogue import ProbeEntry
-from vdscheck.fix import Terms, carried_out
-from vdscheck.judge import judge
-from vdscheck.measure import Outcome
-from vdscheck.model import FixRecord, LeftAlone, Reason, Taken, not_applicable, unmeasured
-from vdscheck.render.fix import fix_text
-from vdscheck.render.shell import script
-from vdscheck.supposed import Supposed
-from vdscheck.target import Host
+from tests.reports import middling, script
+from vdscheck.catalogue.declarations import ProbeEntry
+from vdscheck.cli import reference
+from vdscheck.fix.flow import Terms, carried_out
+from vdscheck.judge.judge import judge
+from vdscheck.measure.measure import Outcome
+from vdscheck.model.absence import Reason, not_applicable, unmeasured
+from vdscheck.model.fixes import FixRecord, LeftAlone
+from vdscheck.model.report import Taken
+from vdscheck.render.text.fix import fix_text
+from vdscheck.ruleset import ruleset
+from vdscheck.target.host import Host
+from vdscheck.target.what_if import Supposed
 
 REUSE = "net.ipv4.tcp_tw_reuse"
-SCHEMA = json.loads(pages.schema())
-NEEDED = ("kernel.boot", "kernel.node-agents", "kernel.owner", "kernel.sysctls")
+SCHEMA = json.loads(reference.schema())
+NEEDED = ("sysctl.boot", "sysctl.node-agents", "sysctl.owner", "sysctl.values")
 """Whose absence leaves every key undecided."""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
@@ -91,7 +93,7 @@ def test_a_measurement_that_every_key_needs_leaves_the_fix_undecided(
     assert not (machine.root / "var").exists()
 
 
-@pytest.mark.parametrize("name", ["kernel.boot", *(pytest.param(e, marks=pytest.mark.slow) for e in NEEDED[1:])])
+@pytest.mark.parametrize("name", ["sysctl.boot", *(pytest.param(e, marks=pytest.mark.slow) for e in NEEDED[1:])])
 def test_what_is_seen_at_the_second_look_is_fixed(machine: Machine, name: str) -> None:
     record = fixed(machine, without(machine, name, absent(Reason.TIMEOUT), looks=[0]))
     assert record.outcome == "applied", record
@@ -100,10 +102,10 @@ def test_what_is_seen_at_the_second_look_is_fixed(machine: Machine, name: str) -
 def key_gone(machine: Machine, key: str, what: Any) -> Callable[[Host, Iterable[ProbeEntry]], Outcome]:
     def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
         outcome = machine.measure(host, entries)
-        if "kernel.sysctls" in outcome.measurements:
-            found = outcome.measurements["kernel.sysctls"].value
+        if "sysctl.values" in outcome.measurements:
+            found = outcome.measurements["sysctl.values"].value
             values = {name: value for name, value in found.values.items() if name != key}
-            outcome.measurements["kernel.sysctls"] = taken(replace(found, values=values, missing={key: what}))
+            outcome.measurements["sysctl.values"] = taken(replace(found, values=values, missing={key: what}))
         return outcome
 
     return measure
@@ -189,8 +191,8 @@ def test_a_plan_that_is_only_shown_names_what_could_not_be_seen(machine: Machine
 
 
 def test_where_nothing_is_selected_that_judges_a_setting_there_is_nothing_to_see(machine: Machine) -> None:
-    bench = machine.bench(measure=without(machine, "kernel.sysctls", absent(Reason.TIMEOUT)))
-    rules = ruleset.build(catalogue(), ["redis"], {"only": ["sysctl.thp"]}, VERSION)
+    bench = machine.bench(measure=without(machine, "sysctl.values", absent(Reason.TIMEOUT)))
+    rules = ruleset.build(catalogue(), ["redis"], {"only": ["redis.latency"]}, VERSION)
     bench.judge = lambda measurements: judge(catalogue(), rules, measurements, TODAY)
     first = bench.measure(machine.host, ()).measurements
     assert carried_out(bench, first, Terms(yes=True, dry_run=False, command=())).record.outcome == "nothing-to-do"
@@ -204,11 +206,11 @@ def test_a_fix_that_is_undecided_looks_so_in_text_and_script() -> None:
         score_before=70,
         score_promised=70,
         changes=(),
-        left_alone=(LeftAlone("kernel.boot", "took longer than 10 s"),),
+        left_alone=(LeftAlone("sysctl.boot", "took longer than 10 s"),),
     )
     text = fix_text(record, width=80, colour=False, utf8=True).decode()
     assert "FIX  undecided: not all settings could be seen, and nothing was changed" in text
-    assert "left alone: kernel.boot: took longer than 10 s" in text
+    assert "left alone: sysctl.boot: took longer than 10 s" in text
     assert "nothing to do" not in text
     assert b"Nothing to do" not in script(replace(middling(), fix=record))
     assert b"Undecided" in script(replace(middling(), fix=record))
@@ -227,7 +229,7 @@ def outcome(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("hide", "named"),
     [
-        ("mount -t tmpfs none /proc", "kernel.owner"),
+        ("mount -t tmpfs none /proc", "sysctl.owner"),
         pytest.param("mount -t tmpfs none /proc/sys", "/proc/sys", marks=pytest.mark.slow),
         pytest.param(
             "mount --bind /dev/null /proc/sys/net/core/somaxconn", "net.core.somaxconn", marks=pytest.mark.slow
@@ -267,7 +269,7 @@ def test_an_image_whose_next_boot_is_not_seen_is_undecided(tmp_path: Path) -> No
     boot_hosts.host(root)
     slow = plugin(
         tmp_path,
-        "from vdscheck.probes import boot\n"
+        "from vdscheck.probes.sysctl.boot import predict as boot\n"
         "import time\n"
         "boot.booting_kernel = lambda _host: time.sleep(60)\n"
         "object.__setattr__(boot.boot_truth, 'deadline_s', 0.2)\n",
@@ -275,5 +277,5 @@ def test_an_image_whose_next_boot_is_not_seen_is_undecided(tmp_path: Path) -> No
     done = vdscheck("--fix", "--yes", "--json", "--passive", "--root", str(root), "--only", "sysctl.*", plugins=slow)
     found = outcome(done.stdout)
     assert (done.returncode, found["outcome"]) == (3, "undecided"), found
-    assert "kernel.boot" in {each["key"] for each in found["left_alone"]}
+    assert "sysctl.boot" in {each["key"] for each in found["left_alone"]}
     assert not (root / "etc/sysctl.d/90-vdscheck.conf").exists()

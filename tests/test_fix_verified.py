@@ -14,14 +14,15 @@ import pytest
 from tests.fix_hosts import Machine, catalogue, in_memory, taken
 from tests.fix_namespace import in_namespace
 from tests.program import plugin
-from vdscheck import held
-from vdscheck.catalogue import ProbeEntry
-from vdscheck.fix import Terms, carried_out
-from vdscheck.measure import Outcome
+from vdscheck.catalogue.declarations import ProbeEntry
+from vdscheck.fix.flow import Terms, carried_out
+from vdscheck.fixes.sysctl import held
+from vdscheck.measure.measure import Outcome
 from vdscheck.measurements import KERNEL_KEYS, BootTruth, Conntrack, CpuPressure, FileHandles, Sysctls, TcpBuffers
-from vdscheck.model import Measurements
-from vdscheck.supposed import Supposed
-from vdscheck.target import Host
+from vdscheck.model.absence import Reason, unmeasured
+from vdscheck.model.report import Measurements
+from vdscheck.target.host import Host
+from vdscheck.target.what_if import Supposed
 
 SOMAXCONN = "net.core.somaxconn"
 TABLE = "net.netfilter.nf_conntrack_max"
@@ -201,7 +202,7 @@ def busier(machine: Machine, **fields: Any) -> Callable[[Host, Iterable[ProbeEnt
         outcome = machine.measure(host, entries)
         if not isinstance(host, Supposed):
             for name, each in fields.items():
-                key = f"kernel.{name.replace('_', '-')}"
+                key = f"sysctl.{name.replace('_', '-')}"
                 outcome.measurements[key] = taken(replace(outcome.measurements[key].value, **each))
         return outcome
 
@@ -209,7 +210,11 @@ def busier(machine: Machine, **fields: Any) -> Callable[[Host, Iterable[ProbeEnt
 
 
 def test_a_table_that_fills_beside_a_fix_of_something_else_gives_nothing_back(machine: Machine) -> None:
-    full = {"conntrack": {"count": 262143}, "file_handles": {"allocated": 2466169}, "tcp_counters": {"time_wait": 9999}}
+    full = {
+        "conntrack_table": {"count": 262143},
+        "open_files": {"allocated": 2466169},
+        "tcp_counters": {"time_wait": 9999},
+    }
     assert machine.fix(measure=busier(machine, **full)).outcome == "applied"
 
 
@@ -229,13 +234,58 @@ def test_a_measuring_that_was_ended_after_the_changes_is_done_once_more(machine:
     assert result.record.outcome == "applied", result.record
     assert len(asked) == 2
     assert asked[0] == asked[1]
+    assert (result.complete, result.failed) == (True, False)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_a_pause_took_from_the_verification_is_measured_again(machine: Machine, times: int) -> None:
+    """After it every measurement that was under way is too late, though nobody ended the measuring."""
+    seen = machine.measure().measurements
+    late = unmeasured(Reason.TIMEOUT, "too late")
+    asked: list[set[str]] = []
+
+    def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
+        found = machine.measure(host, entries)
+        if isinstance(host, Supposed) or not (machine.root / "var/lib/vdscheck/journal").is_dir():
+            return found
+        asked.append(set(found.measurements))
+        if len(asked) > times:
+            return found
+        return replace(
+            found, measurements={n: replace(e, value=None, absent=late) for n, e in found.measurements.items()}
+        )
+
+    bench = replace(machine.bench(measure=measure), entries=list(catalogue().probes.values()))
+    result = carried_out(bench, seen, Terms(True, False, ("vdscheck", "--fix")))
+    had = {name for name in asked[0] if seen[name].absent is None}
+    assert len(asked) >= 2
+    assert had <= asked[1]
+    if times == 1:
+        assert (result.record.outcome, result.failed) == ("applied", False)
+        assert all(result.measurements[name].absent is None for name in had)
+    else:
+        assert (result.record.outcome, result.failed) in {("applied", True), ("given-back", False)}
+
+
+def test_a_measuring_that_is_ended_twice_after_a_fix_is_not_called_complete(machine: Machine) -> None:
+    seen = machine.measure().measurements
+
+    def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
+        found = machine.measure(host, entries)
+        verifying = (machine.root / "var/lib/vdscheck/journal").is_dir() and not isinstance(host, Supposed)
+        return replace(found, complete=False, failed=True) if verifying else found
+
+    bench = replace(machine.bench(measure=measure), entries=list(catalogue().probes.values()))
+    result = carried_out(bench, seen, Terms(True, False, ("vdscheck", "--fix")))
+    assert result.record.outcome == "applied", result.record
+    assert (result.complete, result.failed) == (False, True)
 
 
 def test_a_table_that_fills_beside_a_fix_of_its_size_gives_nothing_back(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "root", "kubernetes-node")
     machine.file("etc/modules-load.d/conntrack.conf", "nf_conntrack\n")
     machine.write(TABLE, "1000")
-    record = machine.fix(measure=busier(machine, conntrack={"count": 10**9}))
+    record = machine.fix(measure=busier(machine, conntrack_table={"count": 10**9}))
     assert TABLE in {each.key for each in record.changes}
     assert record.outcome == "applied", record.detail
 
@@ -259,7 +309,7 @@ def test_every_setting_of_the_table_stands_in_the_field_it_says() -> None:
 def test_what_a_change_would_make_is_what_it_can_have_moved(machine: Machine) -> None:
     """The same table foresees and verifies: what is foreseen of a change is seen in full after it."""
     before: Measurements = machine.measure().measurements | {
-        "net.buffers": taken(TcpBuffers(receive_max_bytes=1, send_max_bytes=2))
+        "sysctl.buffers": taken(TcpBuffers(receive_max_bytes=1, send_max_bytes=2))
     }
     values = {
         TABLE: "5",
@@ -270,8 +320,8 @@ def test_what_a_change_would_make_is_what_it_can_have_moved(machine: Machine) ->
     }
     foreseen = held.supposed(before, values, None)
     busy = dict(foreseen)
-    busy["kernel.conntrack"] = taken(replace(foreseen["kernel.conntrack"].value, count=77))
-    busy["kernel.swap"] = taken(replace(foreseen["kernel.swap"].value, used_bytes=1 << 29))
+    busy["sysctl.conntrack-table"] = taken(replace(foreseen["sysctl.conntrack-table"].value, count=77))
+    busy["sysctl.swap"] = taken(replace(foreseen["sysctl.swap"].value, used_bytes=1 << 29))
     moved = held.moved(before, busy, values)
     assert {name: each.value for name, each in moved.items()} == {name: each.value for name, each in foreseen.items()}
     kinds = {type(each.value) for name, each in moved.items() if each.value != before[name].value}
@@ -281,9 +331,9 @@ def test_what_a_change_would_make_is_what_it_can_have_moved(machine: Machine) ->
 
 def test_what_is_not_measured_after_a_change_counts_as_not_known(machine: Machine) -> None:
     before = machine.measure().measurements
-    gone = replace(before["kernel.sysctls"], value=None)
+    gone = replace(before["sysctl.values"], value=None)
     after = {name: replace(each, value=None) for name, each in before.items()}
     moved = held.moved(before, after, [SOMAXCONN])
-    assert moved["kernel.sysctls"] == gone
-    assert moved["kernel.conntrack"] == before["kernel.conntrack"]
-    assert held.moved(before, after, [TABLE])["kernel.conntrack"].value is None
+    assert moved["sysctl.values"] == gone
+    assert moved["sysctl.conntrack-table"] == before["sysctl.conntrack-table"]
+    assert held.moved(before, after, [TABLE])["sysctl.conntrack-table"].value is None

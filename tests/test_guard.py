@@ -16,9 +16,10 @@ import pytest
 from tests import dead_mount
 from tests.program import children, wait_for
 from vdscheck import __main__ as start
-from vdscheck import guard
-from vdscheck.guard import Countdown, LostChildError, NoAnswerError, StoppedError, in_child, opened_in_child
-from vdscheck.model import Reason, UnavailableError, unmeasured
+from vdscheck.model.absence import Reason, UnavailableError, unmeasured
+from vdscheck.process import guard, signals
+from vdscheck.process.guard import Countdown, LostChildError, NoAnswerError, in_child, opened_in_child
+from vdscheck.process.signals import StoppedError
 
 NEVER_S = 60
 
@@ -131,8 +132,8 @@ def test_a_signal_ends_the_waiting_at_once() -> None:
 
 def test_a_signal_that_comes_while_one_waits_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[int] = []
-    monkeypatch.setattr(guard, "_received", ())
-    guard.listen(received)
+    monkeypatch.setattr(signals, "_received", ())
+    signals.listen(received)
     before = signal.signal(signal.SIGUSR1, lambda number, _frame: received.append(number))
     ours = os.getpid()
 
@@ -250,7 +251,7 @@ def test_without_dev_null_nothing_is_heard_of_it_either() -> None:
     """As in a rescue shell: what is written there goes nowhere, and what is read is nothing."""
     script = """if True:
         import os
-        from vdscheck import guard
+        from vdscheck.process import guard
         guard.os.devnull = "/no/such"
         def look():
             read = b""
@@ -270,7 +271,7 @@ def test_a_process_that_cannot_be_killed_is_left_behind_and_holds_nothing_open(t
     """The program's output ends with the program, though a child of it waits in state D for ever."""
     script = f"""if True:
         import os, sys, time
-        from vdscheck import guard
+        from vdscheck.process import guard
         began = time.monotonic()
         try:
             guard.in_child(lambda: os.stat({str(tmp_path)!r}), 0.3)
@@ -297,7 +298,7 @@ def test_with_few_processes_and_descriptors_it_still_answers() -> None:
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))
 
-    script = "from vdscheck import guard; import os; print(guard.in_child(lambda: 7))"
+    script = "from vdscheck.process import guard; import os; print(guard.in_child(lambda: 7))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60, preexec_fn=limited
     )
@@ -305,7 +306,7 @@ def test_with_few_processes_and_descriptors_it_still_answers() -> None:
 
 
 def test_the_program_waits_for_the_signals_that_its_children_hand_over() -> None:
-    assert guard.ENDING == start.ENDING
+    assert signals.ENDING == start.ENDING
 
 
 def test_of_the_signals_that_end_a_program_only_failures_and_a_kill_are_not_waited_for() -> None:
@@ -323,4 +324,4 @@ def test_of_the_signals_that_end_a_program_only_failures_and_a_kill_are_not_wait
     }
     failures = {"SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"}
     others = {signal.Signals[name] for name in {"SIGKILL", *left, *failures}}
-    assert signal.valid_signals() == {*guard.ENDING, *others}
+    assert signal.valid_signals() == {*signals.ENDING, *others}

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from tests import host_trees
-from vdscheck.catalogue import Catalogue
-from vdscheck.judge import judge
-from vdscheck.measure import Effort, Options, measure
+from vdscheck.catalogue.catalogue import Catalogue
+from vdscheck.judge.judge import judge
+from vdscheck.measure.measure import Effort, Options, measure
 from vdscheck.measurements import Machine
-from vdscheck.model import Finding, Taken
+from vdscheck.model.judgement import Finding
+from vdscheck.model.report import Taken
 
 BOUGHT = {"cpus": 2, "memory": "4 GiB", "disk": "20 GB"}
 LETTERS = {"P": "pass", "W": "warn", "F": "fail", "U": "unknown", "-": "not-applicable"}
@@ -78,7 +79,7 @@ MACHINES = {
 
 
 def examined(catalogue: Catalogue, name: str, folder: Path) -> tuple[Mapping[str, Finding], Mapping[str, Taken]]:
-    from vdscheck.ruleset import build
+    from vdscheck.ruleset.ruleset import build
 
     overrides: dict[str, Any] = {"offer": BOUGHT, "only": [column.partition("[")[0] for column in COLUMNS]}
     ruleset = build(catalogue, ["web"], overrides, "test")
@@ -100,7 +101,7 @@ def test_each_host_gets_the_verdicts_that_it_deserves(catalogue: Catalogue, name
     letters = VERDICTS[name].replace(" ", "")
     expected = {column: LETTERS[letter] for column, letter in zip(COLUMNS, letters, strict=True)}
     assert seen == expected, {finding.name: finding.summary for finding in findings.values()}
-    machine = measured["machine.kind"].value
+    machine = measured["virt.machine"].value
     assert isinstance(machine, Machine)
     assert (machine.hypervisor, machine.container) == MACHINES[name]
     for finding in findings.values():
@@ -109,7 +110,7 @@ def test_each_host_gets_the_verdicts_that_it_deserves(catalogue: Catalogue, name
 
 
 def test_a_stale_dockerenv_makes_no_container(catalogue: Catalogue, tmp_path: Path) -> None:
-    machine = examined(catalogue, "kvm-firecracker", tmp_path)[1]["machine.kind"].value
+    machine = examined(catalogue, "kvm-firecracker", tmp_path)[1]["virt.machine"].value
     assert any("/.dockerenv" in clue for clue in machine.clues)
     assert machine.container is None
     assert machine.sure
@@ -118,40 +119,40 @@ def test_a_stale_dockerenv_makes_no_container(catalogue: Catalogue, tmp_path: Pa
 def test_full_emulation_is_told_from_kvm_although_the_firmware_says_qemu_for_both(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
-    emulated = examined(catalogue, "tcg-debian-12", tmp_path / "tcg")[1]["machine.kind"].value
-    kvm = examined(catalogue, "kvm-hyperv-enlightened", tmp_path / "kvm")[1]["machine.kind"].value
+    emulated = examined(catalogue, "tcg-debian-12", tmp_path / "tcg")[1]["virt.machine"].value
+    kvm = examined(catalogue, "kvm-hyperv-enlightened", tmp_path / "kvm")[1]["virt.machine"].value
     assert all(any("DMI: QEMU" in clue for clue in each.clues) for each in (emulated, kvm))
     assert emulated.emulated
     assert not kvm.emulated
 
 
 def test_a_hidden_hypervisor_flag_does_not_hide_full_emulation(catalogue: Catalogue, tmp_path: Path) -> None:
-    machine = examined(catalogue, "tcg-hidden", tmp_path)[1]["machine.kind"].value
+    machine = examined(catalogue, "tcg-hidden", tmp_path)[1]["virt.machine"].value
     assert any("flag is not set" in clue for clue in machine.clues)
     assert machine.emulated
 
 
 def test_disks_under_lvm_on_raid_are_found_and_the_card_reader_is_not(catalogue: Catalogue, tmp_path: Path) -> None:
-    disks = examined(catalogue, "bare-metal", tmp_path)[1]["machine.disks"].value
+    disks = examined(catalogue, "bare-metal", tmp_path)[1]["disk.devices"].value
     assert {disk.name for disk in disks.disks} == {"nvme0n1", "nvme1n1"}
     assert {disk.kind for disk in disks.disks} == {"nvme"}
 
 
 def test_a_card_that_is_unplugged_under_a_bond_is_not_in_use(catalogue: Catalogue, tmp_path: Path) -> None:
-    nics = examined(catalogue, "bare-metal", tmp_path)[1]["machine.nics"].value
+    nics = examined(catalogue, "bare-metal", tmp_path)[1]["virt.nics"].value
     assert [nic.name for nic in nics.nics] == ["eno1"]
 
 
 def test_a_container_knows_its_quota_and_its_memory_limit(catalogue: Catalogue, tmp_path: Path) -> None:
     measured = examined(catalogue, "lxc", tmp_path)[1]
-    assert measured["machine.cpu"].value.quota == 2.0
+    assert measured["cpu.processors"].value.quota == 2.0
     assert measured["memory.amounts"].value.limit_bytes == 2 << 30
     assert measured["memory.amounts"].value.limit_used_bytes == 734003200 - 209715200
 
 
 def test_an_empty_folder_is_unknown_everywhere_and_fails_nothing(catalogue: Catalogue, tmp_path: Path) -> None:
     from vdscheck.plugin import Host
-    from vdscheck.ruleset import build
+    from vdscheck.ruleset.ruleset import build
 
     ruleset = build(catalogue, ["web"], {"only": [column.partition("[")[0] for column in COLUMNS]}, "test")
     needed = {entry.probe.id: entry for check in ruleset.selected for entry in catalogue.probes_of(check)}
@@ -172,9 +173,12 @@ def test_a_tree_survives_being_written_and_read_again(tmp_path: Path) -> None:
 
 def test_what_is_captured_here_measures_the_same_as_here(tmp_path: Path) -> None:
     from vdscheck.plugin import Host
-    from vdscheck.probes import cpu, devices, machine, storage
+    from vdscheck.probes.cpu import processors
+    from vdscheck.probes.disk import file_systems
+    from vdscheck.probes.virt import hypervisor as machine
+    from vdscheck.probes.virt import nics as devices
 
-    steady = (machine.kind, cpu.cpu, devices.nics, storage.disks)
+    steady = (machine.kind, processors.cpu, devices.nics, file_systems.disks)
     tree = host_trees.capture(steady)
     tree.meta = {"captured": {"command": "test", "date": "today", "uname": "this"}}
     file = tmp_path / "here.toml"
@@ -185,7 +189,7 @@ def test_what_is_captured_here_measures_the_same_as_here(tmp_path: Path) -> None
 
 
 def _measured(function: Any, host: Any) -> Any:
-    from vdscheck.model import UnavailableError
+    from vdscheck.model.absence import UnavailableError
 
     try:
         return function(host)

@@ -11,10 +11,10 @@ import pytest
 
 from tests import host_trees
 from tests.program import vdscheck
-from vdscheck import pages
+from vdscheck.cli import reference
 
 HOSTS = Path(__file__).parent / "hosts"
-SCHEMA = json.loads(pages.schema())
+SCHEMA = json.loads(reference.schema())
 ESCAPES = "\x1b[31m\x1b]0;title\x07\u202ered\u2069\n[red]x\u200b\r\0"
 
 
@@ -129,8 +129,8 @@ def test_files_that_may_not_be_read_are_unknown_for_want_of_permission(tmp_path:
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
-        from vdscheck.model import UnavailableError
-        from vdscheck.target import Host
+        from vdscheck.model.absence import UnavailableError
+        from vdscheck.target.host import Host
 
         try:
             Host(str(root)).read("/proc/cpuinfo")

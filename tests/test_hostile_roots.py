@@ -14,11 +14,11 @@ import pytest
 
 from tests.fix_namespace import in_namespace
 from tests.hostile_roots import MAKERS, SECRET, VALUE, made, snapshot
-from vdscheck import pages
+from vdscheck.cli import reference
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
 
-SCHEMA = json.loads(pages.schema())
+SCHEMA = json.loads(reference.schema())
 EVERYDAY = ("etc is a link out",)
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MAKERS if name not in EVERYDAY]
 SCRIPT = """

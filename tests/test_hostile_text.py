@@ -25,19 +25,22 @@ from tests import hostile_strings, reports
 from tests.path.test_render import MANY
 from tests.path.test_render import made as ways
 from tests.program import PROGRAM, environment, plugin
+from tests.reports import script
 from tests.test_render_docs import NOBODY, SOMAXCONN, STEAL, WEB
 from tests.test_render_fix import RECORDS
 from tests.test_render_instrument import watched
 from vdscheck.codec import encode
-from vdscheck.model import FixRecord, Report
-from vdscheck.render import docs
-from vdscheck.render.fix import fix_text
+from vdscheck.measurements import Paths
+from vdscheck.model.fixes import FixRecord
+from vdscheck.model.report import Report
 from vdscheck.render.formats import document, say
-from vdscheck.render.instrument import instrument
-from vdscheck.render.progress import progress
-from vdscheck.render.shell import script
-from vdscheck.render.terminal import terminal
-from vdscheck.target import safe_text
+from vdscheck.render.text import catalogue_pages
+from vdscheck.render.text.fix import fix_text
+from vdscheck.render.text.instrument import instrument
+from vdscheck.render.text.progress import progress
+from vdscheck.render.text.report import terminal
+from vdscheck.target.text import safe_text
+from vdscheck.views import path as path_view
 
 STRINGS = hostile_strings.strings()
 WIDTHS = (1, 20, 40, 80, 200)
@@ -175,9 +178,13 @@ def test_no_plan_acts(record: str, take: Callable[[], str]) -> None:
 def test_no_instrument_and_no_frame_acts(example: Report, take: Callable[[], str]) -> None:
     for number in range(8):
         report: Report = poisoned(example, take)
+        found = next(iter(report.measurements.values())).value
+        shown = path_view.ways.function(found) if isinstance(found, Paths) else None
         for height, plain in ((None, False), (None, True), (12, False)):
             colour, utf8 = number % 2 == 0, number % 3 > 0
-            drawn = instrument(report, width=WIDTHS[number % 5], colour=colour, utf8=utf8, height=height, plain=plain)
+            drawn = instrument(
+                report, shown, width=WIDTHS[number % 5], colour=colour, utf8=utf8, height=height, plain=plain
+            )
             check(drawn, colour=colour)
             assert utf8 or drawn.isascii()
 
@@ -188,13 +195,13 @@ def test_no_page_of_the_catalogue_acts(take: Callable[[], str]) -> None:
         how: dict[str, Any] = {"width": width, "colour": colour, "utf8": utf8}
         pages = [poisoned(page, take) for page in (STEAL, SOMAXCONN, NOBODY)]
         for drawn in (
-            docs.listing(pages, **how),
-            *(docs.explanation(page, **how) for page in pages),
+            catalogue_pages.listing(pages, **how),
+            *(catalogue_pages.explanation(page, **how) for page in pages),
             *(
-                docs.explanation(replace(page, sections=dict.fromkeys(SOMAXCONN.sections, take())), **how)
+                catalogue_pages.explanation(replace(page, sections=dict.fromkeys(SOMAXCONN.sections, take())), **how)
                 for page in pages
             ),
-            docs.profiles([poisoned(WEB, take)], **how),
+            catalogue_pages.profiles([poisoned(WEB, take)], **how),
         ):
             check(drawn, colour=colour)
             assert utf8 or drawn.isascii()
@@ -231,19 +238,22 @@ def test_nothing_on_standard_error_acts(monkeypatch: pytest.MonkeyPatch) -> None
 STUB = """#!/bin/sh
 case $1 in
 -q) printf '%s' "${3#*=}" >"$STATE" ;;
--n) cat "$STATE" ;;
+-n) cat "$STATE" 2>/dev/null || echo 1 ;;
 esac
 """
 SANDBOX = """
 set -e
-mount -t tmpfs none /etc/sysctl.d
+mount -t tmpfs -o mode=755 none /etc/sysctl.d
 # The plan for a tree refuses the root of PID 1.
 umount -l /proc
 set +e
 for script in "$1"/*.sh; do
   for shell in sh bash; do $shell -n "$script" || echo "not a script: $script"; done
+  rm -f "$STATE"
   sh "$script" >/dev/null 2>&1
+  [ ! -e "$STATE" ] || was_set=yes
 done
+[ "$was_set" = yes ]
 """
 
 
@@ -258,14 +268,25 @@ def remove_canaries() -> None:
         canary.unlink()
 
 
+def of_sysctl(report: Report, text: str) -> Report:
+    """The same with the kind of its changes, which is no text: of one that is not installed there are no commands.
+
+    One is left, with the text for its key and its value: few others are plain enough to become a command.
+    """
+    assert report.fix is not None
+    kept = next(each for each in report.fix.changes if each.file is not None)
+    change = replace(kept, kind="sysctl", key=text, before="1", wanted=text)
+    return replace(report, fix=replace(report.fix, changes=(change,)))
+
+
 def test_no_script_of_a_plan_runs_what_its_texts_say(tmp_path: Path, take: Callable[[], str]) -> None:
     remove_canaries()
+    of_shell = [text for text in STRINGS if hostile_strings.CANARY in text]
     for number in range(45):
         example = replace(reports.EXAMPLES[EXAMPLES[number % 5]](), fix=RECORDS["planned"])
-        drawn = script(poisoned(example, take))
+        drawn = script(of_sysctl(poisoned(example, take), of_shell[number % len(of_shell)]))
         check(drawn)
         (tmp_path / f"{number}.sh").write_bytes(drawn)
-    of_shell = [text for text in STRINGS if hostile_strings.CANARY in text]
     commands = [line for path in tmp_path.iterdir() for line in path.read_text().splitlines() if "set_now " in line]
     assert any(hostile_strings.CANARY in line for line in commands)
     (tmp_path / "sysctl").write_text(STUB)
@@ -411,5 +432,5 @@ def test_the_name_of_a_process_does_not_act_on_the_terminal() -> None:
         listening.communicate()
     assert code == 0
     check(written, live=True)
-    sockets = json.loads(written[written.index(b"{") :])["measurements"]["kernel.listeners"]["value"]["sockets"]
+    sockets = json.loads(written[written.index(b"{") :])["measurements"]["sysctl.listeners"]["value"]["sockets"]
     assert name.decode() in [each["owner"] for each in sockets]

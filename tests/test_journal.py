@@ -15,13 +15,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.fix_hosts import Machine, in_memory
+from tests.fix_hosts import KINDS, Machine, in_memory
 from tests.fix_namespace import in_namespace
-from vdscheck.files import FixError
-from vdscheck.journal import FOLDER, Entry, Journal, unfinished
-from vdscheck.lock import NAME as LOCK
-from vdscheck.model import DROP_IN, DROP_IN_FOLDER
-from vdscheck.target import Host
+from vdscheck.fix.files import FixError
+from vdscheck.fix.flow import recovered
+from vdscheck.fix.journal import FOLDER, Entry, Journal, unfinished
+from vdscheck.fix.lock import NAME as LOCK
+from vdscheck.fixes.sysctl.boot import FILE as DROP_IN
+from vdscheck.fixes.sysctl.boot import FOLDER as DROP_IN_FOLDER
+from vdscheck.target.host import Host
 
 REUSE = "net.ipv4.tcp_tw_reuse"
 OURS = DROP_IN.lstrip("/")
@@ -73,7 +75,7 @@ def another(act: Callable[[], object]) -> Iterator[int]:
 
 def test_who_holds_the_lock_is_named(machine: Machine) -> None:
     def hold() -> None:
-        Journal.made(machine.host).lock()
+        Journal.made(machine.host, KINDS).lock()
         ctypes.CDLL(None).prctl(15, b"\x1b[31m\n\xe2\x80\xae(x)", 0, 0, 0)
 
     before = machine.values, machine.files
@@ -208,7 +210,8 @@ def spoil(machine: Machine, number: int, kind: str, values: dict[str, Any]) -> N
         change(path, settings=[said["settings"][0] | values, *said["settings"][1:]])
     elif kind == "file":
         file = {"content": "", "mode": 0o644, "uid": 0, "gid": 0}
-        change(path, file_before=file | values, file_after=said["file_after"])
+        (written,) = said["files"]
+        change(path, files=[written | {"before": file | values}])
     else:
         change(path, **values)
 
@@ -232,7 +235,7 @@ def test_a_value_that_no_fix_writes_is_refused_in_one_line(machine: Machine) -> 
             machine.undo()
         assert "\n" not in str(error.value), values
         assert (machine.values, machine.files) == before, values
-        assert "is damaged" in (unfinished(machine.host) or ""), values
+        assert "is damaged" in (unfinished(machine.host, KINDS) or ""), values
     assert machine.fix().outcome == "refused"
 
 
@@ -306,10 +309,26 @@ def test_an_entry_that_was_given_back_long_ago_is_passed_over(machine: Machine, 
     damage(entry(machine))
     result = machine.fixed()
     assert result.record.outcome == "applied"
-    assert unfinished(machine.host) is None
+    assert unfinished(machine.host, KINDS) is None
     assert entry(machine, 2).exists()
     assert machine.undo() == ()
     assert (machine.values, machine.files) == start
+
+
+def test_what_is_only_passed_over_is_not_called_given_back(machine: Machine) -> None:
+    assert recovered(machine.bench()) == ([], False)
+    machine.fix()
+    machine.undo()
+    truncated(entry(machine))
+    said, gave_back = recovered(machine.bench())
+    assert ("passed over" in said[0], gave_back) == (True, False)
+
+
+def test_what_was_given_back_is_said_so(machine: Machine) -> None:
+    machine.fix()
+    change(entry(machine), state="begun")
+    said, gave_back = recovered(machine.bench())
+    assert ("had been ended in the middle" in said[0], gave_back) == (True, True)
 
 
 @pytest.mark.parametrize("damage", [empty, truncated, hostile])
@@ -323,7 +342,7 @@ def test_a_damaged_entry_is_passed_over_while_a_later_one_holds(
     second = machine.values, machine.files
     assert machine.fix().outcome == "applied"
     damage(entry(machine, 1))
-    assert unfinished(machine.host) is None
+    assert unfinished(machine.host, KINDS) is None
     assert machine.undo() == ()
     assert (machine.values, machine.files) == second
     # Now it would be the turn of the damaged one.
@@ -344,6 +363,55 @@ def test_an_entry_that_may_be_half_done_stops_a_fix_and_an_undo(machine: Machine
     assert (machine.values, machine.files) == before
 
 
+def test_an_entry_that_may_be_half_done_is_in_the_way_also_where_the_clock_was_set_back_since(machine: Machine) -> None:
+    machine.fix()
+    ahead = entry(machine)
+    change(ahead, id="29990101-1")
+    ahead.rename(ahead.with_name("29990101-1.json"))
+    machine.write(REUSE, "0")
+    machine.file("etc/sysctl.d/20-a.conf", "net.core.somaxconn = 128\n")
+    machine.write("net.core.somaxconn", "128")
+    assert machine.fix().outcome == "applied"
+    (second,) = (each for each in (machine.root / ENTRIES).iterdir() if not each.name.startswith("2999"))
+    change(second, state="begun")
+    truncated(second)
+    machine.write(REUSE, "2")
+    before = machine.values, machine.files
+    with pytest.raises(FixError, match="is damaged"):
+        machine.undo()
+    assert machine.fix().outcome == "refused"
+    assert (machine.values, machine.files) == before
+
+
+@pytest.mark.parametrize("last", [1, 999_998, 999_999])
+def test_every_entry_that_is_begun_has_a_name_that_is_read_again(machine: Machine, last: int) -> None:
+    machine.fix()
+    machine.undo()
+    first = entry(machine)
+    day = first.name.partition("-")[0]
+    change(first, id=f"{day}-{last}")
+    first.rename(first.with_name(f"{day}-{last}.json"))
+    start = machine.values, machine.files
+    assert machine.fix().outcome == "applied"
+    assert sorted(machine.states()) == ["held", "undone"]
+    assert machine.undo() == ()
+    assert (machine.values, machine.files) == start
+
+
+def test_a_journal_of_many_large_files_is_refused_in_one_line_and_soon(machine: Machine) -> None:
+    machine.fix()
+    large = entry(machine).with_name("20200101-1.json")
+    with large.open("wb") as file:
+        file.truncate(4 << 20)
+    for number in range(2, 200):
+        os.link(large, large.with_name(f"20200101-{number}.json"))
+    with pytest.raises(FixError, match="holds more than 67,108,864 bytes: move old entries away"):
+        machine.undo()
+    told = unfinished(machine.host, KINDS)
+    assert told is not None
+    assert "holds more than" in told
+
+
 def test_the_file_of_a_damaged_entry_is_never_written_over(machine: Machine) -> None:
     machine.fix()
     machine.undo()
@@ -362,10 +430,10 @@ JSON_VALUES = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from(
-    ["format", "id", "number", "state", "version", "at", "boot_id", "settings", "file_before", "file_after", "folders"]
+    ["format", "id", "number", "state", "version", "at", "boot_id", "settings", "files", "folders", "packages"]
 )
 FILE_FIELDS = st.sampled_from(["content", "mode", "uid", "gid"])
-SETTING_FIELDS = st.sampled_from(["key", "before", "at_boot", "wanted", "now", "in_file"])
+SETTING_FIELDS = st.sampled_from(["kind", "key", "before", "at_boot", "wanted", "now", "in_file"])
 
 
 @st.composite
@@ -373,15 +441,19 @@ def changed(draw: st.DrawFn, sound: dict[str, Any]) -> bytes:
     """A sound entry in which something is another thing, or that is cut off."""
     said = json.loads(json.dumps(sound))
     for _ in range(draw(st.integers(0, 3))):
-        where = draw(st.sampled_from(["entry", "file_before", "file_after", "settings"]))
+        where = draw(st.sampled_from(["entry", "before", "after", "files", "settings"]))
+        if where in ("before", "after"):
+            files = said.get("files")
+            part = files[0].get(where) if isinstance(files, list) and files and isinstance(files[0], dict) else None
+            if isinstance(part, dict):
+                part[draw(FILE_FIELDS)] = draw(JSON_VALUES)
+                continue
         if where == "entry" or not isinstance(said.get(where), dict | list) or not said[where]:
             said[draw(FIELDS)] = draw(JSON_VALUES)
-        elif where == "settings":
-            each = draw(st.sampled_from(range(len(said["settings"]))))
-            if isinstance(said["settings"][each], dict):
-                said["settings"][each][draw(SETTING_FIELDS)] = draw(JSON_VALUES)
-        elif isinstance(said[where], dict):
-            said[where][draw(FILE_FIELDS)] = draw(JSON_VALUES)
+        elif isinstance(said[where], list):
+            each = draw(st.sampled_from(range(len(said[where]))))
+            if isinstance(said[where][each], dict):
+                said[where][each][draw(SETTING_FIELDS)] = draw(JSON_VALUES)
     text = json.dumps(said, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
     return text[: draw(st.integers(0, len(text)))] if draw(st.booleans()) else text
 
@@ -406,12 +478,12 @@ def whatever(content: bytes) -> None:
         journal = machine.root / ENTRIES
         journal.mkdir(parents=True)
         (journal / f"{SOUND['id']}.json").write_bytes(content)
-        opened = Journal.opened(Host(str(machine.root)))
+        opened = Journal.opened(Host(str(machine.root)), KINDS)
         assert opened is not None
         found = opened.contents()
         opened.close()
         assert len(found.entries) + len(found.damaged) == 1
-        told = [unfinished(machine.host) or ""]
+        told = [unfinished(machine.host, KINDS) or ""]
         for act in (machine.undo, machine.fix):
             try:
                 act()
@@ -446,5 +518,5 @@ def test_whatever_thousands_of_entries_hold_nothing_is_a_bug(content: bytes) -> 
 def test_every_field_of_an_entry_is_tried() -> None:
     names = set(Entry.__dataclass_fields__)
     assert set(SOUND) == names
-    assert set(SOUND["settings"][0]) == {"key", "before", "at_boot", "wanted", "now", "in_file"}
-    assert set(SOUND["file_after"]) == {"content", "mode", "uid", "gid"}
+    assert set(SOUND["settings"][0]) == {"kind", "key", "before", "at_boot", "wanted", "now", "in_file", "moved_by"}
+    assert set(SOUND["files"][0]["after"]) == {"content", "mode", "uid", "gid"}

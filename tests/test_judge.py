@@ -7,23 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.catalogue import Catalogue, assemble
-from vdscheck.judge import Judged, gates, judge, score
-from vdscheck.model import (
-    Absent,
-    Confidence,
-    Finding,
-    Reason,
-    RulesetNote,
-    Severity,
-    Taken,
-    Verdict,
-    Waiver,
-    not_applicable,
-    unmeasured,
-)
+from vdscheck.catalogue.catalogue import Catalogue, assemble
+from vdscheck.judge.gates import gates
+from vdscheck.judge.judge import Judged, judge
+from vdscheck.judge.score import score
+from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
+from vdscheck.model.judgement import Confidence, Finding, Severity, Verdict, Waiver
+from vdscheck.model.report import RulesetNote, Taken
 from vdscheck.plugin import AtLeast, AtMost, Check, Host, Judgement, Limits, check, measurement, probe
-from vdscheck.ruleset import Ruleset
+from vdscheck.ruleset.selection import Ruleset
 from vdscheck.threshold import Conflict, Threshold
 
 DOC = """A test's check.

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from tests.hostile_values import WHOLE, Place, json_values, nested, places, with_at, without
 from tests.program import PROGRAM, environment, vdscheck
-from vdscheck import commands
-from vdscheck.catalogue import Catalogue, CatalogueError, load
+from vdscheck.catalogue.catalogue import Catalogue, load
+from vdscheck.catalogue.entry_points import CatalogueError
+from vdscheck.cli import deliver, judge, request
 from vdscheck.render.formats import Terminal
-from vdscheck.ruleset import RulesetError
+from vdscheck.ruleset.profile import RulesetError
 
 REPORTS = Path(__file__).parent / "earlier/reports"
 LIMIT_S, LIMIT_MIB = 10, 512
@@ -42,13 +43,13 @@ def saved(name: str) -> dict[str, Any]:
 
 def judged(content: dict[str, Any]) -> None:
     """As the program judges it, with everything that it prints."""
-    plain = commands.Settings(commands.Asked(), None, {}, (("text", None), ("json", None)))
-    made = commands._judged_again(plain, catalogue(), "report.json", json.dumps(content).encode())
-    assert all(commands.draw(made, plain, Terminal(utf8=True, verbose=True)).contents)
+    plain = request.Settings(request.Asked(), None, {}, (("text", None), ("json", None)))
+    made = judge._judged_again(plain, catalogue(), "report.json", json.dumps(content).encode())[0]
+    assert all(deliver.draw(made, plain, Terminal(utf8=True, verbose=True)).contents)
 
 
 def judged_or_refused(content: dict[str, Any]) -> None:
-    with suppress(commands.UsageError, RulesetError, CatalogueError):
+    with suppress(request.UsageError, RulesetError, CatalogueError):
         judged(content)
 
 
@@ -84,8 +85,8 @@ def test_any_value_at_any_place_of_many_reports(content: dict[str, Any]) -> None
 
 def refused(content: dict[str, Any] | bytes) -> str:
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-    with pytest.raises((commands.UsageError, RulesetError)) as why:
-        commands._judged_again(commands.Settings(commands.Asked(), None, {}), catalogue(), "r.json", raw)
+    with pytest.raises((request.UsageError, RulesetError)) as why:
+        judge._judged_again(request.Settings(request.Asked(), None, {}), catalogue(), "r.json", raw)
     assert len(str(why.value).splitlines()) == 1
     assert len(str(why.value)) < 1000
     return str(why.value)
@@ -312,3 +313,70 @@ def test_a_report_that_takes_long_is_left_at_the_first_interruption(tmp_path: Pa
     out, _ = program.communicate(timeout=20)
     assert program.returncode == 130
     assert json.loads(out)["run"]["complete"] is False
+
+
+# What a report brings of its own
+
+LOGIN = "redis://me:S3cretPw99@h:1/0?sig=S3cretSig99"
+
+
+def with_a_login(content: dict[str, Any], place: str) -> dict[str, Any]:
+    measurements, first = content["measurements"], next(iter(content["measurements"]))
+    match place:
+        case "subject":
+            late = {"kind": "unmeasured", "reason": "error", "detail": "x", "limit": None}
+            measurements[f"redis.latency[{LOGIN}]"] = {**measurements[first], "value": None, "absent": late}
+        case "overrides":
+            content["ruleset"]["overrides"] = {LOGIN: 1}
+        case "kind":
+            content["target"]["kind"] = LOGIN
+        case "name":
+            content["target"]["name"] = LOGIN
+        case "profile":
+            content["ruleset"]["profiles"] = [LOGIN]
+        case "value":
+            taken = next(each for key, each in measurements.items() if key.startswith("kernel.boot"))
+            taken["value"]["problems"] = [LOGIN]
+        case "warning":
+            content["warnings"] = [LOGIN]
+    return content
+
+
+@pytest.mark.parametrize("place", ["subject", "overrides", "kind", "name", "profile", "value", "warning"])
+@pytest.mark.parametrize("escaped", [False, True])
+def test_no_login_in_a_saved_report_is_shown(tmp_path: Path, place: str, *, escaped: bool) -> None:
+    text = json.dumps(with_a_login(json.loads(json.dumps(saved("host-root"))), place))
+    assert "S3cretPw99" in text
+    if escaped:
+        text = text.replace("@", "\\u0040").replace("//me", "\\/\\/me").replace("?sig", "\\u003fsig")
+    (tmp_path / "r.json").write_text(text)
+    done = vdscheck("judge", str(tmp_path / "r.json"), "--no-config", "--json", "-o", f"text={tmp_path}/said")
+    said = done.stdout + done.stderr + ((tmp_path / "said").read_text() if done.returncode != 2 else "")
+    assert "S3cret" not in said
+
+
+@pytest.mark.parametrize("brought", ["waivers", "skip"])
+def test_with_a_gate_the_overrides_of_the_report_itself_are_told(tmp_path: Path, brought: str) -> None:
+    content = json.loads(json.dumps(saved("host-root")))
+    content["ruleset"]["overrides"] = {}
+    file = tmp_path / "r.json"
+
+    def gate(*more: str) -> tuple[int, dict[str, Any], list[str]]:
+        file.write_text(json.dumps(content))
+        done = vdscheck("judge", str(file), "--no-config", "--fail-on", "fail", "--json", *more)
+        return done.returncode, json.loads(done.stdout), done.stderr.splitlines()
+
+    code, report, said = gate()
+    bad = sorted({each["id"] for each in report["findings"] if each["verdict"] == "fail"})
+    assert (code, bool(bad), said) == (1, True, [])
+    waivers = [{"check": each, "reason": "x", "expires": "2099-01-01"} for each in bad]
+    content["ruleset"]["overrides"] = {"waivers": waivers} if brought == "waivers" else {"skip": bad}
+    code, report, said = gate()
+    what = [f"waiver of {each} until 2099-01-01" if brought == "waivers" else f"skip {each}" for each in bad]
+    assert code == 0
+    assert report["gates"][0]["loosened_by"] == {"file": str(file), "what": what}
+    head = f"vdscheck: {file}, not named with --config, changes what the gates judge:"
+    assert said == [head, *(f"  {each}" for each in what)]
+    (tmp_path / "own.toml").write_text('skip = ["redis.*"]\n')
+    done = vdscheck("judge", str(file), "--config", str(tmp_path / "own.toml"), "--fail-on", "fail", "--json")
+    assert (done.returncode, json.loads(done.stdout)["gates"][0]["loosened_by"]) == (1, None)

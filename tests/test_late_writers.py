@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.boot_hosts import GONE, Content, Link, truth
 from vdscheck.measurements import LateWriter
-from vdscheck.probes.shell_settings import settings_of, udev_settings
+from vdscheck.probes.sysctl.boot.shell import settings_of, udev_settings
 
 FORWARD, OVERCOMMIT, SWAPPINESS = "net.ipv4.ip_forward", "vm.overcommit_memory", "vm.swappiness"
 
@@ -36,7 +36,7 @@ def wanted(name: str) -> dict[str, Content]:
 
 def executable(root: Path, files: Mapping[str, Content], *paths: str) -> list[LateWriter]:
     from tests.boot_hosts import host
-    from vdscheck.probes.boot import boot_truth
+    from vdscheck.probes.sysctl.boot.predict import boot_truth
 
     made = host(root, files)
     for path in paths:
@@ -287,6 +287,13 @@ WRITERS: dict[str, tuple[Mapping[str, Content], list[tuple[str, str, dict[str, s
         {"etc/cron.d/a": "@reboot root sysctl -w vm.swappiness=3\n@daily root sysctl -w vm.overcommit_memory=1\n"},
         [("cron", "/etc/cron.d/a", {SWAPPINESS: "3"}, True)],
     ),
+    "cron, at boot, as another user": (
+        {
+            "etc/cron.d/a": "@reboot app sysctl -w vm.swappiness=3\n",
+            "etc/crontab": "@reboot r00t sysctl -w vm.swappiness=3\n@reboot\troot\tsysctl -w vm.overcommit_memory=1\n",
+        },
+        [("cron", "/etc/crontab", {OVERCOMMIT: "1"}, True)],
+    ),
     "the crontab of root, and none of another user": (
         {
             "var/spool/cron/crontabs/root": "@reboot sysctl -w vm.swappiness=3\n",
@@ -327,6 +334,21 @@ WRITERS: dict[str, tuple[Mapping[str, Content], list[tuple[str, str, dict[str, s
         ("/home/app/a.sh", "root", 1),
         ("/home/app/a.sh", "", 1),
         ("/home/app/a.sh", "root\nUser=app", 0),
+        ("/home/app/a.sh", "\nDynamicUser=yes", 0),
+        ("/home/app/a.sh", "\nDynamicUser=yes\nDynamicUser=no", 1),
+        ("/home/app/a.sh", "root\nDynamicUser=yes", 1),
+        ("/usr/sbin/runuser -u app -- /home/app/a.sh", "root", 0),
+        ("/bin/su - app -c '/home/app/a.sh'", "", 0),
+        ("/bin/sh -c 'exec su -s /bin/sh -c /home/app/a.sh app'", "root", 0),
+        ("/bin/su -c /home/app/a.sh root", "root", 1),
+        ("/usr/bin/sudo -u app /home/app/a.sh", "root", 0),
+        ("/usr/bin/sudo -nHu app /home/app/a.sh", "root", 0),
+        ("/usr/bin/sudo -n /home/app/a.sh", "root", 1),
+        ("/usr/bin/setpriv --reuid=app --init-groups /home/app/a.sh", "root", 0),
+        ("/usr/bin/setpriv --no-new-privs /home/app/a.sh", "root", 1),
+        ("/sbin/start-stop-daemon --start --chuid app --exec /home/app/a.sh", "root", 0),
+        ("/usr/bin/chpst -u app /home/app/a.sh", "root", 0),
+        ("/usr/bin/nice -n 5 /bin/bash /home/app/a.sh", "root", 1),
     ],
 )
 def test_another_user_s_program_counts_only_where_root_runs_it(

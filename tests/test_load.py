@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.catalogue import assemble
-from vdscheck.measure import Options, measure
+from vdscheck.catalogue.catalogue import assemble
+from vdscheck.linux import own_processes
+from vdscheck.measure.measure import Options, measure
 from vdscheck.measurements import HostLoad
-from vdscheck.model import Absent, Reason, UnavailableError
+from vdscheck.model.absence import Absent, Reason, UnavailableError
 from vdscheck.plugin import Host, measurement, probe
-from vdscheck.probes import family, load
-from vdscheck.probes.load import Reading
+from vdscheck.probes.host import load
+from vdscheck.probes.host.load import Reading
 
 BURN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass\n"
 
@@ -33,13 +34,13 @@ class Elders:
 @probe("test.elders")
 def elders(host: Host) -> Elders:
     """Burns some time in a process of its own, and says whose it is."""
-    found = family.elders(host)
+    found = own_processes.elders(host)
     subprocess.run([sys.executable, "-c", BURN.format(0.3)], check=True)
-    return Elders(pids=found, mine=os.getpid(), ours_ticks=family.tree_ticks(host, found[-1]))
+    return Elders(pids=found, mine=os.getpid(), ours_ticks=own_processes.tree_ticks(host, found[-1]))
 
 
 def test_a_probe_knows_the_parent_of_probes_and_the_program_as_its_own() -> None:
-    before = family.tree_ticks(Host(), os.getpid())
+    before = own_processes.tree_ticks(Host(), os.getpid())
     catalogue = assemble([("test", elders)])
     found: Elders = measure(Host(), catalogue.probes.values(), Options()).measurements["test.elders"].value
     assert len(found.pids) == 3
@@ -49,7 +50,11 @@ def test_a_probe_knows_the_parent_of_probes_and_the_program_as_its_own() -> None
 
 
 def test_a_process_of_another_program_is_none_of_ours() -> None:
-    script = "from vdscheck.plugin import Host\nfrom vdscheck.probes import family\nprint(len(family.elders(Host())))"
+    script = (
+        "from vdscheck.plugin import Host\n"
+        "from vdscheck.linux import own_processes\n"
+        "print(len(own_processes.elders(Host())))"
+    )
     done = subprocess.run(
         ["sh", "-c", f'{sys.executable} -c "{script}"; true'], capture_output=True, text=True, check=True
     )
@@ -57,22 +62,22 @@ def test_a_process_of_another_program_is_none_of_ours() -> None:
 
 
 def test_the_cpu_time_of_a_process_is_exact_and_of_one_that_is_gone_nothing() -> None:
-    before = family.cpu_time_ns((os.getpid(),))
+    before = own_processes.cpu_time_ns((os.getpid(),))
     end = time.process_time() + 0.05
     while time.process_time() < end:
         pass
-    assert family.cpu_time_ns((os.getpid(),)) - before >= 50_000_000
+    assert own_processes.cpu_time_ns((os.getpid(),)) - before >= 50_000_000
     with subprocess.Popen(["true"]) as done:
         done.wait()
-    assert family.cpu_time_ns((done.pid,)) == 0
+    assert own_processes.cpu_time_ns((done.pid,)) == 0
 
 
 def test_to_settle_ends_when_the_others_rest_and_at_the_latest_at_its_limit() -> None:
     began = time.monotonic()
-    family.settle(())
-    family.settle((os.getpid(),), limit_s=0.05)
+    own_processes.settle(())
+    own_processes.settle((os.getpid(),), limit_s=0.05)
     with subprocess.Popen([sys.executable, "-c", BURN.format(20)]) as busy:
-        family.settle((busy.pid,), limit_s=0.1)
+        own_processes.settle((busy.pid,), limit_s=0.1)
         assert busy.poll() is None
         busy.kill()
     assert time.monotonic() - began < 15
@@ -95,8 +100,8 @@ def test_a_tree_is_a_process_all_below_it_and_those_that_it_waited_for(tmp_path:
     process(tmp_path, 12, 10, (0, 1000, 0, 0), "" if told else None)
     process(tmp_path, 13, 11, (0, 0, 0, 10_000), "" if told else None)
     process(tmp_path, 20, 1, (77, 77, 77, 77), "" if told else None)
-    assert family.tree_ticks(Host(root=str(tmp_path)), 10) == 11_110
-    assert family.tree_ticks(Host(root=str(tmp_path)), 99) == 0
+    assert own_processes.tree_ticks(Host(root=str(tmp_path)), 10) == 11_110
+    assert own_processes.tree_ticks(Host(root=str(tmp_path)), 99) == 0
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0.1, 100))

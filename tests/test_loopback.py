@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from vdscheck.model import Reason, UnavailableError
+from vdscheck.model.absence import Reason, UnavailableError
 from vdscheck.plugin import Host
-from vdscheck.probes import loopback
+from vdscheck.probes.cpu import loopback
 from vdscheck.stats import bounded_from
 
 SCRIPT = """
 import time
-from vdscheck.model import UnavailableError
+from vdscheck.model.absence import UnavailableError
 from vdscheck.plugin import Host
-from vdscheck.probes.loopback import loopback
+from vdscheck.probes.cpu.loopback import loopback
 try:
     found = list(loopback.function(Host(ends_at=time.monotonic() + 0.3)))
     print("measured", found[-1].rtt.count)

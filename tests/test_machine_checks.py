@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_cpu_checks import QUIET, TICKS, loopback
-from vdscheck.catalogue import Catalogue
+from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import (
     ClockSource,
     Cpu,
@@ -31,9 +31,10 @@ from vdscheck.measurements import (
     Swapping,
     TimeLost,
 )
-from vdscheck.model import Absent, Confidence, Judgement, Reason, Verdict, not_applicable, unmeasured
+from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
+from vdscheck.model.judgement import Confidence, Judgement, Verdict
 from vdscheck.plugin import AtLeast, ByHand
-from vdscheck.ruleset import build
+from vdscheck.ruleset.ruleset import build
 from vdscheck.threshold import absent_judgement
 
 PASS, WARN, FAIL = Verdict.PASS, Verdict.WARN, Verdict.FAIL

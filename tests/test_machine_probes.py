@@ -16,27 +16,19 @@ from hypothesis import strategies as st
 
 from tests import host_trees
 from vdscheck.codec import encode
+from vdscheck.linux import cgroups, cpuinfo, drivers, mounts, psi
 from vdscheck.measurements import CpuPressure, Memory, Swapping
-from vdscheck.model import Absent, Reason, UnavailableError
+from vdscheck.model.absence import Absent, Reason, UnavailableError
 from vdscheck.plugin import Host
-from vdscheck.probes import (
-    cgroups,
-    clock,
-    container,
-    cpu,
-    cpuid,
-    devices,
-    drivers,
-    machine,
-    memory,
-    mounts,
-    pressure,
-    storage,
-)
+from vdscheck.probes.cpu import processors
+from vdscheck.probes.disk import file_systems
+from vdscheck.probes.memory import memory
+from vdscheck.probes.time import sync
+from vdscheck.probes.virt import clocksource, container, cpuid, hypervisor, nics
 
 ONCE = (
-    *(machine.kind, cpu.cpu, cpu.stall, memory.amounts, memory.stall, clock.clocksource),
-    *(clock.kernel_clock, devices.nics, devices.softnet, storage.disks, storage.file_systems),
+    *(hypervisor.kind, processors.cpu, processors.stall, memory.amounts, memory.stall, clocksource.clocksource),
+    *(sync.kernel_clock, nics.nics, nics.softnet, file_systems.disks, file_systems.file_systems),
 )
 
 
@@ -70,12 +62,12 @@ NOISE = st.one_of(
 
 @given(NOISE)
 def test_no_text_makes_a_parser_fail_otherwise_than_by_saying_so(text: str) -> None:
-    only_unavailable(lambda: cpu.processors(text))
-    only_unavailable(lambda: cpu.counted(text))
+    only_unavailable(lambda: cpuinfo.processors(text))
+    only_unavailable(lambda: processors.counted(text))
     only_unavailable(lambda: mounts.parsed(text))
     only_unavailable(lambda: memory.vmstat(text))
-    only_unavailable(lambda: devices.counted(text))
-    only_unavailable(lambda: pressure.parsed(text, "/proc/pressure/cpu", CpuPressure))
+    only_unavailable(lambda: nics.counted(text))
+    only_unavailable(lambda: psi.parsed(text, "/proc/pressure/cpu", CpuPressure))
     only_unavailable(lambda: cgroups.whole(text))
     only_unavailable(lambda: drivers.kind_of(text, text))
 
@@ -159,13 +151,13 @@ def test_whatever_a_captured_fact_holds_a_probe_measures_or_says_why_not(capture
 def test_a_level_needs_all_features_of_its_own_and_of_those_below(
     level: int, without: str | None, found: str | None
 ) -> None:
-    flags = {flag for _, named in cpu.LEVELS[:level] for flag in named} - {without}
-    assert cpu.level(flags) == found
+    flags = {flag for _, named in processors.LEVELS[:level] for flag in named} - {without}
+    assert processors.level(flags) == found
 
 
 def test_the_levels_are_those_of_the_abi() -> None:
     # the psABI's table in the kernel's names: SSE3 is pni, LZCNT is in abm, OSXSAVE shows as xsave
-    assert {name: " ".join(sorted(flags)) for name, flags in cpu.LEVELS} == {
+    assert {name: " ".join(sorted(flags)) for name, flags in processors.LEVELS} == {
         "x86-64-v1": "cmov cx8 fpu fxsr lm mmx sse sse2 syscall",
         "x86-64-v2": "cx16 lahf_lm pni popcnt sse4_1 sse4_2 ssse3",
         "x86-64-v3": "abm avx avx2 bmi1 bmi2 f16c fma movbe xsave",
@@ -178,7 +170,7 @@ def test_the_same_level_as_the_dynamic_linker_says() -> None:
     assert loader is not None
     said = subprocess.run([loader, "--help"], capture_output=True, text=True, check=True).stdout
     supported = re.findall(r"(x86-64-v[0-9]) \(supported", said)
-    assert cpu.cpu.function(Host()).level == (max(supported) if supported else "x86-64-v1")
+    assert processors.cpu.function(Host()).level == (max(supported) if supported else "x86-64-v1")
 
 
 @pytest.mark.parametrize(
@@ -186,17 +178,17 @@ def test_the_same_level_as_the_dynamic_linker_says() -> None:
     [("0\n", 1), ("0-3\n", 4), ("0-3,8,10-11", 7), ("", None), ("3-0", None), ("0-", None), ("x", None)],
 )
 def test_a_list_of_cpus_is_counted(text: str, count: int | None) -> None:
-    assert cpu.counted(text) == count
+    assert processors.counted(text) == count
 
 
 def test_an_arm_processor_has_its_name_from_its_part_number() -> None:
     text = "processor\t: 0\nFeatures\t: fp asimd aes\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd4f\n"
-    found = cpu.processors(text)
+    found = cpuinfo.processors(text)
     assert (found.model, found.architecture, found.count) == ("Neoverse-V2", "aarch64", 1)
 
 
 def test_a_board_name_on_arm_is_not_counted_as_a_processor() -> None:
-    assert cpu.processors("Processor\t: ARMv7 rev 5\nprocessor\t: 0\nprocessor\t: 1\n").count == 2
+    assert cpuinfo.processors("Processor\t: ARMv7 rev 5\nprocessor\t: 0\nprocessor\t: 1\n").count == 2
 
 
 @pytest.mark.parametrize(
@@ -399,7 +391,7 @@ def test_disks_in_use_are_found_through_what_lies_between(
     tmp_path: Path, mountinfo: str, swaps: str, used: list[str]
 ) -> None:
     files = {**DISK, "/proc/self/mountinfo": mountinfo, "/proc/swaps": DISK["/proc/swaps"] + swaps}
-    found = storage.disks.function(tree(tmp_path, files, DISK_LINKS))
+    found = file_systems.disks.function(tree(tmp_path, files, DISK_LINKS))
     assert [disk.name for disk in found.disks] == used
     assert {disk.kind for disk in found.disks} == {"paravirtual"}
     assert found.attached_bytes == (41943040 + 1000) * 512
@@ -428,7 +420,7 @@ def test_a_virtio_card_tells_whether_it_can_have_more_queues(
         "/sys/class/net/eth0/device": "../../../devices/pci0/virtio2",
         "/sys/devices/pci0/virtio2/driver": f"../../../bus/virtio/drivers/{driver}",
     }
-    (card,) = devices.nics.function(tree(tmp_path, files, links)).nics
+    (card,) = nics.nics.function(tree(tmp_path, files, links)).nics
     assert card.more_queues is more
 
 
@@ -445,7 +437,7 @@ def test_slaves_that_go_round_in_a_circle_end(tmp_path: Path) -> None:
         "/sys/class/block/md1": "../../devices/virtual/block/md1",
         "/sys/dev/block/9:0": "../../devices/virtual/block/md0",
     }
-    assert [disk.name for disk in storage.disks.function(tree(tmp_path, files, links)).disks] == ["vda", "vdb"]
+    assert [disk.name for disk in file_systems.disks.function(tree(tmp_path, files, links)).disks] == ["vda", "vdb"]
 
 
 # Memory and swap
@@ -514,23 +506,23 @@ def test_memory_blocks_that_are_offline_are_not_installed(tmp_path: Path) -> Non
 
 def test_pressure_is_read_with_and_without_the_line_full() -> None:
     some = "some avg10=1.50 avg60=0.25 avg300=0.00 total=77\n"
-    first = pressure.parsed(some, "/proc/pressure/cpu", CpuPressure)
+    first = psi.parsed(some, "/proc/pressure/cpu", CpuPressure)
     assert (first.some_avg60_percent, first.full_avg60_percent, first.some_total_us) == (0.25, None, 77)
-    both = pressure.parsed(some + "full avg10=0.00 avg60=3.00 avg300=0.00 total=5\n", "x", CpuPressure)
+    both = psi.parsed(some + "full avg10=0.00 avg60=3.00 avg300=0.00 total=5\n", "x", CpuPressure)
     assert both.full_avg60_percent == 3.0
 
 
 @pytest.mark.parametrize("text", ["", "some\n", "some avg10=nan avg60=1 avg300=1 total=1\n", "some avg10=-1 total=x"])
 def test_what_is_not_pressure_is_refused(text: str) -> None:
     with pytest.raises(UnavailableError):
-        pressure.parsed(text, "/proc/pressure/cpu", CpuPressure)
+        psi.parsed(text, "/proc/pressure/cpu", CpuPressure)
 
 
 def test_the_kernels_clock_is_read_in_the_unit_that_it_says(tmp_path: Path) -> None:
     fact = '{"status": %d, "offset": 5000, "maxerror": 1, "esterror": 2}'
     name = "/.vdscheck/facts/adjtimex.json"
-    nano = clock.kernel_clock.function(tree(tmp_path / "nano", {name: fact % 0x2001}))
-    micro = clock.kernel_clock.function(tree(tmp_path / "micro", {name: fact % 0x0041}))
+    nano = sync.kernel_clock.function(tree(tmp_path / "nano", {name: fact % 0x2001}))
+    micro = sync.kernel_clock.function(tree(tmp_path / "micro", {name: fact % 0x0041}))
     assert (nano.synchronised, nano.offset_us) == (True, 5.0)
     assert (micro.synchronised, micro.offset_us) == (False, 5000.0)
 
@@ -543,7 +535,7 @@ def test_who_steers_the_clock_is_said_where_it_shows(tmp_path: Path) -> None:
     }
 
     def source(name: str, files: dict[str, str]) -> str | None:
-        found: str | None = clock.kernel_clock.function(tree(tmp_path / name, {**fact, **files})).source
+        found: str | None = sync.kernel_clock.function(tree(tmp_path / name, {**fact, **files})).source
         return found
 
     assert source("nobody", {}) is None
@@ -565,7 +557,7 @@ def test_a_time_service_that_runs_is_known_also_where_it_has_reached_no_server(
     tmp_path: Path, file: str, service: str | None, source: str | None
 ) -> None:
     fact = {"/.vdscheck/facts/adjtimex.json": '{"status": 64, "offset": 0, "maxerror": 16000000, "esterror": 2}'}
-    found = clock.kernel_clock.function(tree(tmp_path, {**fact, file: ""}))
+    found = sync.kernel_clock.function(tree(tmp_path, {**fact, file: ""}))
     assert (found.service, found.source) == (service, source)
 
 
@@ -592,7 +584,7 @@ def test_each_file_system_counts_once_and_those_in_memory_or_far_away_do_not(tmp
     facts = {f"/.vdscheck/facts/statvfs-{name}.json": statvfs(9) for name in ("%2F", "%2Fvar", "%2Fdata")}
     places = {f"{place}/x": "" for place in ("/var/log", "/data/lib", "/tmp", "/home", "/srv", "/opt")}
     host = tree(tmp_path, {**facts, **places, "/proc/self/mountinfo": lines}, {"/var/lib": "/data/lib"})
-    assert list(storage.file_systems.function(host).by_mount) == ["/", "/var", "/data"]
+    assert list(file_systems.file_systems.function(host).by_mount) == ["/", "/var", "/data"]
 
 
 # This machine, against the programs that everybody uses
@@ -605,11 +597,11 @@ def said(*argv: str) -> str:
 
 def test_the_processors_agree_with_lscpu() -> None:
     lines = dict(line.split(":", 1) for line in said("lscpu").splitlines() if ":" in line)
-    found = cpu.cpu.function(Host())
+    found = processors.cpu.function(Host())
     assert found.online == int(lines["CPU(s)"])
     assert found.model == lines["Model name"].strip()
     assert found.architecture == lines["Architecture"].strip()
-    kind = machine.kind.function(Host())
+    kind = hypervisor.kind.function(Host())
     assert (kind.hypervisor == "none") == ("Hypervisor vendor" not in lines)
     if lines.get("Hypervisor vendor", "").strip() == "KVM" and not kind.emulated:
         assert kind.hypervisor == "kvm"
@@ -619,7 +611,7 @@ def test_cpuid_says_the_same_as_the_kernels_device() -> None:
     if not os.access("/dev/cpu/0/cpuid", os.R_OK):
         # the module cpuid is not loaded or we are not root: the flag is the same bit, seen by the kernel
         flagged = "hypervisor" in Path("/proc/cpuinfo").read_text()
-        assert flagged == bool(set(cpuid.signatures(Host())) & set(machine._SIGNATURES))
+        assert flagged == bool(set(cpuid.signatures(Host())) & set(hypervisor._SIGNATURES))
         return
     assert cpuid._executed(cpuid.BASES[0]) == cpuid._from_device(cpuid.BASES[0])
 
@@ -628,13 +620,13 @@ def test_the_disks_agree_with_lsblk() -> None:
     rows = json.loads(said("lsblk", "--json", "--bytes", "--nodeps", "-o", "NAME,SIZE,TYPE,RM"))["blockdevices"]
     sizes = {row["name"]: int(row["size"]) for row in rows if row["type"] == "disk" and row["size"] and not row["rm"]}
     sizes = {name: size for name, size in sizes.items() if not name.startswith("zram")}
-    found = storage.disks.function(Host())
+    found = file_systems.disks.function(Host())
     assert found.attached_bytes == sum(sizes.values())
     assert {disk.name: disk.size_bytes for disk in found.disks}.items() <= sizes.items()
 
 
 def test_the_file_systems_agree_with_df() -> None:
-    for mount, found in storage.file_systems.function(Host()).by_mount.items():
+    for mount, found in file_systems.file_systems.function(Host()).by_mount.items():
         fields = said("df", "-B1", "--output=size,itotal,source", mount).splitlines()[1].split()
         assert (found.size_bytes, found.inodes, found.device) == (int(fields[0]), int(fields[1]), fields[2])
 
@@ -656,11 +648,11 @@ def test_the_clock_agrees_with_another_way_of_asking() -> None:
     buffer = (ctypes.c_long * 64)()
     assert ctypes.CDLL(None).ntp_adjtime(buffer) >= 0
     status = Timex.from_buffer(buffer).status
-    assert clock.kernel_clock.function(Host()).synchronised == (not status & 0x40)
+    assert sync.kernel_clock.function(Host()).synchronised == (not status & 0x40)
 
 
 def test_reading_the_clock_costs_something_and_not_much() -> None:
-    found = clock.clocksource.function(Host())
+    found = clocksource.clocksource.function(Host())
     assert found.current in found.available
     assert found.read_ns is not None
     assert 5 < found.read_ns < 100_000
@@ -696,6 +688,9 @@ def test_swapping_is_measured_also_when_the_window_was_over_before_the_first_loo
 
 @pytest.mark.parametrize("content", ["", "\n", "tsc kvm-clock\n", "\x1b\\xff\n"])
 def test_a_clock_source_that_no_kernel_names_is_not_judged(tmp_path: Path, content: str) -> None:
-    files = {f"{clock.FOLDER}/current_clocksource": content, f"{clock.FOLDER}/available_clocksource": "tsc\n"}
+    files = {
+        f"{clocksource.FOLDER}/current_clocksource": content,
+        f"{clocksource.FOLDER}/available_clocksource": "tsc\n",
+    }
     with pytest.raises(UnavailableError, match="is not what a kernel writes there"):
-        clock.clocksource.function(tree(tmp_path, files))
+        clocksource.clocksource.function(tree(tmp_path, files))

@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-from vdscheck import children
-from vdscheck.catalogue import assemble
-from vdscheck.measure import Effort, Options, Outcome, measure
-from vdscheck.model import Absent, Reason
-from vdscheck.plugin import Host, SubjectError, Window, measurement, probe, unmeasured
+from vdscheck.catalogue.catalogue import assemble
+from vdscheck.measure import supervisor
+from vdscheck.measure.measure import Effort, Options, Outcome, measure
+from vdscheck.model.absence import Absent, Reason
+from vdscheck.plugin import Host, SubjectError, UnavailableError, Window, measurement, probe, unmeasured
+from vdscheck.target import secrets
 
 
 @measurement
@@ -34,6 +35,13 @@ class Two:
     """Another one."""
 
     x: int
+
+
+@measurement
+class Named:
+    """Texts of a server."""
+
+    names: tuple[str, ...]
 
 
 @measurement
@@ -588,7 +596,7 @@ def test_a_child_whose_jobs_are_done_may_do_what_is_left_at_its_end(tmp_path: Pa
 
 
 def test_a_child_whose_jobs_are_done_and_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children, "ENDING_LIMIT_S", 0.5)
+    monkeypatch.setattr(supervisor, "ENDING_LIMIT_S", 0.5)
 
     @probe("test.endless", deadline_s=60)
     def endless(_host: Host) -> Two:
@@ -604,7 +612,7 @@ def test_a_child_whose_jobs_are_done_and_that_does_not_end_is_ended(monkeypatch:
 def test_a_descendant_that_holds_the_pipe_of_a_child_that_has_ended_holds_nothing_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(children, "ENDING_LIMIT_S", 20.0)
+    monkeypatch.setattr(supervisor, "ENDING_LIMIT_S", 20.0)
     pid_file = tmp_path / "pid"
 
     @probe("test.heir", deadline_s=60)
@@ -686,3 +694,35 @@ def test_a_child_holds_nothing_open_but_its_pipe() -> None:
     assert [found[fd] for fd in "012"] == ["/dev/null"] * 3
     rest = [target for fd, target in found.items() if fd not in "012" and not target.endswith("/fd")]
     assert len(rest) <= 1
+
+
+LEARNT = "t0ken-that-a-program-made"
+
+
+@pytest.mark.parametrize("cheap", [True, False], ids=["one after the other", "side by side"])
+@pytest.mark.parametrize("hangs", [True, False], ids=["given up", "done"])
+def test_what_one_process_learns_no_other_repeats(monkeypatch: pytest.MonkeyPatch, *, cheap: bool, hangs: bool) -> None:
+    """A server that is told a token by one process says it to the next, which has another one."""
+    monkeypatch.setattr(secrets, "_known", type(secrets._known)())
+
+    @probe("test.a", cheap=cheap, deadline_s=1.0)
+    def logs_in(_host: Host) -> One:
+        """Logs in."""
+        secrets.register(LEARNT)
+        time.sleep(60 if hangs else 0.2)
+        return One(x=1)
+
+    @probe("test.b", cheap=cheap, deadline_s=5.0)
+    def is_told(_host: Host) -> Named:
+        """Is told the token of the other process."""
+        return Named(names=(LEARNT, "osl-1"))
+
+    @probe("test.c", cheap=cheap, deadline_s=5.0)
+    def fails(_host: Host) -> Two:
+        """Is told it in an error."""
+        raise UnavailableError(unmeasured(Reason.ERROR, f"the server says: {LEARNT} may not"))
+
+    outcome = taken(logs_in, is_told, fails)
+    assert (outcome.measurements["test.a"].value is None) == hangs
+    assert outcome.measurements["test.b"].value == Named(names=("***", "osl-1"))
+    assert absence(outcome, "test.c").detail == "the server says: *** may not"

@@ -3,13 +3,14 @@
 import copy
 import inspect
 import pickle
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, field, fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.model import frozen, measurement, named
+from vdscheck.model.records import frozen, measurement, named
 
 
 @frozen
@@ -54,6 +55,17 @@ def test_values_are_given_by_position_or_by_name() -> None:
     assert Named(a=1).b == "b"
     assert repr(Named(a=1)) == "Named(a=1, b='b')"
     assert [each.name for each in fields(Point3)] == ["x", "y", "names", "z"]
+
+
+@pytest.mark.parametrize("make", [frozen, named, measurement])
+def test_a_field_that_is_not_to_be_shown_is_not_shown(make: Callable[[type], type]) -> None:
+    class Account:
+        """Who logs in."""
+
+        user: str
+        password: str = field(repr=False)
+
+    assert repr(make(Account)(user="me", password="hunter2")) == "Account(user='me')"
 
 
 def test_a_default_that_can_change_is_nobody_elses() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from vdscheck.measurements import TcpBuffers
-from vdscheck.model import Reason, UnavailableError
-from vdscheck.probes import net
-from vdscheck.probes.path import names
-from vdscheck.probes.resolving import Asking
-from vdscheck.target import Host
+from vdscheck.model.absence import Reason, UnavailableError
+from vdscheck.probes.net import counters
+from vdscheck.probes.path import resolve
+from vdscheck.probes.path.packets import Family
+from vdscheck.probes.path.resolver_times import Asking
+from vdscheck.probes.sysctl import values
+from vdscheck.target.host import Host
 
 SNMP = """Ip: Forwarding DefaultTTL
 Ip: 1 64
@@ -21,13 +23,13 @@ Tcp: 1 5 1000 7
 
 
 def test_tcp_counters_are_read_by_name() -> None:
-    assert net.tcp_counters(SNMP) == {"OutSegs": 1000, "RetransSegs": 7}
+    assert counters.tcp_counters(SNMP) == {"OutSegs": 1000, "RetransSegs": 7}
 
 
 @pytest.mark.parametrize("text", ["", "Tcp: OutSegs\nTcp: 1\n", "Tcp: OutSegs RetransSegs\nTcp: x 1\n", "Tcp: x\n"])
 def test_what_does_not_count_segments_is_no_zero(text: str) -> None:
     with pytest.raises(UnavailableError) as refused:
-        net.tcp_counters(text)
+        counters.tcp_counters(text)
     assert refused.value.absent.reason is Reason.ERROR
 
 
@@ -36,7 +38,7 @@ def test_what_does_not_count_segments_is_no_zero(text: str) -> None:
     [("", 0), ("000000ff 0000000a 0 0\n00000001 00000001\n", 11), ("x y\n1 zz\n", 0)],
 )
 def test_softnet_drops_are_those_of_all_cpus(text: str, dropped: int) -> None:
-    assert net.softnet_dropped(text) == dropped
+    assert counters.softnet_dropped(text) == dropped
 
 
 def captured(tmp_path: Path, **files: str) -> Host:
@@ -49,16 +51,16 @@ def captured(tmp_path: Path, **files: str) -> Host:
 
 def test_buffers_are_the_third_numbers(tmp_path: Path) -> None:
     host = captured(tmp_path, tcp_rmem="4096\t131072\t6291456\n", tcp_wmem="4096\t16384\t4194304\n")
-    assert net.buffers.function(host) == TcpBuffers(receive_max_bytes=6291456, send_max_bytes=4194304)
+    assert values.buffers.function(host) == TcpBuffers(receive_max_bytes=6291456, send_max_bytes=4194304)
 
 
 def test_buffers_that_are_not_three_numbers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="three numbers"):
-        net.buffers.function(captured(tmp_path, tcp_rmem="4096\n", tcp_wmem="4096\n"))
+        values.buffers.function(captured(tmp_path, tcp_rmem="4096\n", tcp_wmem="4096\n"))
 
 
 def test_the_counters_of_this_host_only_grow() -> None:
-    *_, last = net.counters.function(Host(ends_at=time.monotonic() + 0.3))
+    *_, last = counters.counters.function(Host(ends_at=time.monotonic() + 0.3))
     assert last.window_s >= 0.25
     assert min(last.segments_out, last.retransmitted, last.softnet_dropped, last.rx_missed, last.rx_fifo) >= 0
 
@@ -67,26 +69,33 @@ def test_an_ipv6_address_and_a_way_out_are_read_from_the_kernel_s_tables() -> No
     loopback = "00000000000000000000000000000001 01 80 10 80       lo\n"
     link = "fe800000000000000000000000000001 02 40 20 80     eth0\n"
     world = "20010db8000000000000000000000001 02 40 00 80     eth0\n"
-    assert not names.local_addresses(loopback + link)
-    assert names.local_addresses(loopback + link + world)
+    assert not resolve.local_addresses(loopback + link)
+    assert resolve.local_addresses(loopback + link + world)
     nothing = f"{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} ffffffff 00000001 00000000 00200200 lo\n"
     default = f"{'0' * 32} 00 {'0' * 32} 00 {'f' * 32} 00000400 00000001 00000000 00000003 eth0\n"
-    assert not names.default_route(nothing)
-    assert names.default_route(nothing + default)
-    assert not names.default_route("rubbish\n")
+    assert not resolve.default_route(nothing)
+    assert resolve.default_route(nothing + default)
+    assert not resolve.default_route("rubbish\n")
 
 
 def test_addresses_are_taken_as_they_are_and_names_within_the_limit() -> None:
-    found = names.addresses(["127.0.0.1", "::1", "localhost"], (4,), 2.0)
+    found = resolve.addresses(["127.0.0.1", "::1", "localhost"], (4,), 2.0)
     assert found["127.0.0.1"].addresses == ((4, "127.0.0.1"),)
     assert found["::1"].why == "::1 is not an IPv4 address"
     assert found["localhost"].addresses == ((4, "127.0.0.1"),)
 
 
+@pytest.mark.parametrize("families", [(4,), (6,), (4, 6)])
+def test_localhost_is_asked_of_no_resolver(monkeypatch: pytest.MonkeyPatch, families: tuple[Family, ...]) -> None:
+    monkeypatch.setattr("icmplib.resolve", lambda *_: ["192.0.2.1"])
+    found = resolve.addresses(["localhost"], families, 2.0)["localhost"].addresses
+    assert found == tuple((each, {4: "127.0.0.1", 6: "::1"}[each]) for each in families)
+
+
 def test_a_resolver_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("icmplib.resolve", lambda *_: time.sleep(3))
     began = time.monotonic()
-    found = names.addresses(["a.example"], (4, 6), 0.2)
+    found = resolve.addresses(["a.example"], (4, 6), 0.2)
     assert time.monotonic() - began < 2
     assert found["a.example"].why == "no resolver answered for a.example within 0.2 s"
 

@@ -14,7 +14,7 @@ from tests import dead_mount
 from tests.fix_namespace import PROJECT, in_namespace
 from tests.program import PROGRAM, children, wait_for
 from tests.test_fix_cli import OLD
-from vdscheck import pages
+from vdscheck.cli import reference
 
 pytestmark = dead_mount.needs_fuse
 
@@ -102,7 +102,7 @@ def test_a_signal_ends_it_at_once(tmp_path: Path, name: str, number: signal.Sign
     if more:
         assert said == []
         found = json.loads(stdout)
-        jsonschema.Draft202012Validator(json.loads(pages.schema())).validate(found)
+        jsonschema.Draft202012Validator(json.loads(reference.schema())).validate(found)
         assert (found["run"]["complete"], found["findings"], found["score"]["value"]) == (False, [], None)
         assert found["warnings"] == ["interrupted before anything was examined"]
 

@@ -28,7 +28,7 @@ from tests.dead_mount import PROJECT
 from tests.fix_namespace import in_namespace
 from tests.hostile_strings import strings
 from tests.program import PROGRAM, environment
-from vdscheck.output import OutputError, places
+from vdscheck.cli.output import OutputError, places
 
 REPORT = b"the report\n"
 OLD = b"an older and longer report\n"
@@ -239,6 +239,36 @@ def test_a_link_on_the_way_that_others_control_is_not_followed(folder: Path, mod
     (theirs / "by-root").symlink_to(victim)
     assert "a link on the way is not followed" in refusal(theirs / "by-root/x.json")
     assert os.listdir(victim) == []
+
+
+def test_a_link_of_roots_below_a_folder_that_others_can_exchange_is_not_followed(folder: Path) -> None:
+    theirs, victim = made(folder / "theirs", ATTACKER, 0o755), made(folder / "victim", 0, 0o755)
+    ours = made(made(theirs / "deep", 0, 0o755) / "ours", 0, 0o755)
+    (ours / "out").symlink_to(victim)
+    assert "a link on the way is not followed, since " in refusal(ours / "out/x.json")
+    assert os.listdir(victim) == []
+    # Behind a link that leads out of there from / on, what lies above it counts no more.
+    (folder / "good").symlink_to(victim)
+    (victim / "further").symlink_to(made(folder / "last", 0, 0o755))
+    write(folder / "good/further/x.json")
+    assert os.listdir(folder / "last") == ["x.json"]
+
+
+@pytest.mark.parametrize("way", ["root", "cwd", "fd/3"])
+def test_what_another_process_sees_under_a_name_is_not_taken_for_the_same_name_here(folder: Path, way: str) -> None:
+    reports = made(folder / "reports", 0, 0o755)
+    (reports / "r.json").write_bytes(OLD)
+    inside = f"mount -t tmpfs none {reports}; cd {reports}; exec 3<.; echo ready; exec sleep 60"
+    with subprocess.Popen(["unshare", "-m", "sh", "-c", inside], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        try:
+            at = f"/proc/{other.pid}/{way}" + (str(reports) if way == "root" else "")
+            assert "leads to what another process sees under /" in refusal(Path(at, "r.json"))
+            assert "name it by its own path" in refusal(Path(at, "new.json"))
+        finally:
+            other.kill()
+    assert {each.name: each.read_bytes() for each in reports.iterdir()} == {"r.json": OLD}
 
 
 def test_a_link_of_ones_own_under_a_second_name_in_a_sticky_folder_is_not_followed(folder: Path) -> None:
@@ -635,7 +665,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def test_an_owner_that_a_user_namespace_does_not_know_is_kept(folder: Path) -> None:
     old = file(folder / "old.json", VICTIM, 0o666)
-    script = "import sys; from vdscheck.output import places; places([sys.argv[1]])[0].write(b'the report')"
+    script = "import sys; from vdscheck.cli.output import places; places([sys.argv[1]])[0].write(b'the report')"
     words = ["unshare", "-U", "--map-root-user", sys.executable, "-c", script, str(old)]
     subprocess.run(words, check=True, env=environment(PYTHONPATH=str(PROJECT)), cwd="/")
     assert (old.read_bytes(), owner_and_mode(old)) == (b"the report", (VICTIM, VICTIM, 0o666))

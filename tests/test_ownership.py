@@ -16,12 +16,13 @@ from tests.fix_namespace import in_namespace
 from tests.lab.container import run_in_container
 from tests.lab.product import product_tree
 from tests.test_probes_kernel import OWN_FILES, OWN_LINKS, tree
-from vdscheck import pages
-from vdscheck.probes import container, ownership
+from vdscheck.cli import reference
+from vdscheck.linux import ownership
+from vdscheck.probes.virt import container
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
 JAIL = (Path(__file__).parent / "other_roots.sh").read_text()
-SCHEMA = json.loads(pages.schema())
+SCHEMA = json.loads(reference.schema())
 ONLY = "--passive --only sysctl.somaxconn --only sysctl.slow-start-idle"
 OLD = ["net.core.somaxconn = 128", "net.ipv4.tcp_slow_start_after_idle = 1"]
 NEW = ["net.core.somaxconn = 4096", "net.ipv4.tcp_slow_start_after_idle = 0"]
@@ -266,6 +267,32 @@ def test_with_a_root_of_ones_own_nothing_is_fixed_or_undone_and_in_the_hosts_roo
     assert said[3:] == ["code 3"]
     assert "all of it is given back" in found[7]
     assert found[8].splitlines() == OLD
+
+
+@AS_ROOT
+def test_what_is_in_force_in_the_running_kernel_is_not_undone_as_a_tree() -> None:
+    """As from a pod that sees the host's root at /host, before and after `chroot /host`."""
+    found, said = parts(
+        f"""
+        sysctl -q -w net.ipv4.tcp_slow_start_after_idle=1
+        "$PYTHON" -m vdscheck --fix --yes --json {ONLY} > /dev/null
+        jail jail; mkdir jail/host; mount --rbind / jail/host
+        inside undo --root /host; echo ----
+        values; ls -A /etc/sysctl.d; vdscheck undo --list; echo ----
+        # A pod without the host's processes, and one without /proc, cannot tell whose root it is.
+        unshare --pid --fork --mount-proc chroot jail "$PYTHON" -m vdscheck undo --root /host > /dev/null; code >&2
+        mount -t tmpfs none jail/proc; inside undo --root /host > /dev/null; umount jail/proc
+        chroot jail chroot /host "$PYTHON" -m vdscheck undo > /dev/null; code >&2
+        values; ls -A /etc/sysctl.d
+        """
+    )
+    assert said[0].startswith("vdscheck: ")
+    refused = "is in force in the running kernel, or may be, which is not reached from here: chroot /host vdscheck undo"
+    assert [refused in said[place] for place in (0, 2, 4)] == [True] * 3
+    assert [said[place] for place in (1, 3, 5, 6)] == ["code 3", "code 3", "code 3", "code 0"]
+    assert found[1].splitlines()[: len(NEW)] == NEW
+    assert " held " in found[1]
+    assert found[2].splitlines() == OLD
 
 
 @AS_ROOT

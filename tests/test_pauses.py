@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from tests.program import PROGRAM, children, environment, wait_for
-from vdscheck import measure as engine
-from vdscheck import pauses
-from vdscheck.catalogue import assemble
-from vdscheck.measure import Effort, Options, Outcome, measure
-from vdscheck.model import Absent, Reason
-from vdscheck.pauses import Waits
+from vdscheck.catalogue.catalogue import assemble
+from vdscheck.measure import measure as engine
+from vdscheck.measure import pauses
+from vdscheck.measure.measure import Effort, Options, Outcome, measure
+from vdscheck.measure.pauses import Waits
+from vdscheck.model.absence import Absent, Reason
 from vdscheck.plugin import Host, Window, measurement, probe
 
 PAUSE_S = 3

@@ -20,11 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vdscheck.linux import processes
 from vdscheck.measurements import KERNEL_KEYS, KernelOwner
-from vdscheck.model import Absent, Reason, UnavailableError
+from vdscheck.model.absence import Absent, Reason, UnavailableError
 from vdscheck.plugin import Probe
-from vdscheck.probes import kernel, processes, sock_diag
-from vdscheck.target import FACTS, Host
+from vdscheck.probes.sysctl import listeners, open_files, values
+from vdscheck.target.host import FACTS, Host
 
 LIVE = Host()
 
@@ -57,8 +58,8 @@ def in_child(code: str, *wrapper: str) -> Any:
     """What a piece of code in a process of its own prints as JSON; `taken` and the probes are at hand."""
     start = (
         "import json, os\n"
-        "from tests.test_probes_kernel import LIVE, kernel, processes, sock_diag, taken\n"
-        "from vdscheck.model import Absent\n"
+        "from tests.test_probes_kernel import LIVE, listeners, open_files, taken, values\n"
+        "from vdscheck.model.absence import Absent\n"
     )
     argv = [*wrapper, sys.executable, "-c", start + textwrap.dedent(code)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
@@ -112,27 +113,27 @@ def test_who_owns_the_kernel_follows_from_facts(
     tmp_path: Path, files: dict[str, Any], links: dict[str, str], ours: Any, writable: Any
 ) -> None:
     present = {path: text for path, text in {**OWN_FILES, **files}.items() if text is not None}
-    found = taken(kernel.owner, tree(tmp_path, present, {**OWN_LINKS, **links}))
+    found = taken(values.owner, tree(tmp_path, present, {**OWN_LINKS, **links}))
     assert (found.ours, found.writable) == (ours, writable)
     assert all(found.clues)
 
 
 @pytest.mark.parametrize("links", [{}, {"/proc/self/ns/pid": "pid:[4026531836]"}])
 def test_without_the_namespaces_nobody_is_called_the_owner(tmp_path: Path, links: dict[str, str]) -> None:
-    found = taken(kernel.owner, tree(tmp_path, OWN_FILES, links))
+    found = taken(values.owner, tree(tmp_path, OWN_FILES, links))
     assert (found.kind, found.reason) == ("unmeasured", Reason.NOT_RUN)
-    assert taken(kernel.owner, Host(root=str(tmp_path / "proc"))).reason is Reason.NOT_RUN
+    assert taken(values.owner, Host(root=str(tmp_path / "proc"))).reason is Reason.NOT_RUN
 
 
 OWNER_CODE = """
-found = taken(kernel.owner)
+found = taken(values.owner)
 print(json.dumps([found.ours, found.writable]))
 """
 
 
 def test_this_machine_owns_its_kernel() -> None:
     assert in_child(OWNER_CODE) == [True, True]
-    assert isinstance(taken(kernel.owner), KernelOwner)
+    assert isinstance(taken(values.owner), KernelOwner)
 
 
 def test_an_ordinary_user_gets_the_same_answer_with_hidden_processes() -> None:
@@ -163,7 +164,7 @@ def test_a_read_only_proc_sys_is_not_writable_and_says_nothing_of_whose_the_kern
 
 
 def test_settings_are_what_sysctl_says() -> None:
-    found = taken(kernel.sysctls)
+    found = taken(values.sysctls)
     assert set(found.values) | set(found.missing) == set(KERNEL_KEYS)
     for key, value in found.values.items():
         assert value.split() == output("sysctl", "-n", key).split(), key
@@ -178,7 +179,7 @@ def test_settings_are_normalised_and_what_is_missing_names_its_module_or_namespa
             "/proc/sys/vm/swappiness": " 60 \n",
         },
     )
-    found = taken(kernel.sysctls, host)
+    found = taken(values.sysctls, host)
     assert found.values == {
         "net.ipv4.ip_local_port_range": "32768 60999",
         "net.ipv4.ip_local_reserved_ports": "",
@@ -192,14 +193,14 @@ def test_settings_are_normalised_and_what_is_missing_names_its_module_or_namespa
 
 
 def test_an_image_without_captured_settings_has_none(tmp_path: Path) -> None:
-    found = taken(kernel.sysctls, Host(root=str(tmp_path)))
+    found = taken(values.sysctls, Host(root=str(tmp_path)))
     assert found.values == {}
     assert {absent.reason for absent in found.missing.values()} == {Reason.NOT_RUN}
 
 
 def test_a_setting_that_may_not_be_read_is_a_matter_of_permission(tmp_path: Path) -> None:
     host = tree(tmp_path, {"/proc/sys/vm/swappiness": "60\n", "/proc/sys/fs/nr_open/x": ""})
-    found = taken(kernel.sysctls, host)
+    found = taken(values.sysctls, host)
     assert found.missing["fs.nr_open"].reason is Reason.ERROR
 
 
@@ -216,7 +217,7 @@ def test_tcp_counters_are_what_nstat_says() -> None:
         "syncookies_failed": "TcpExtSyncookiesFailed",
         "active_opens": "TcpActiveOpens",
     }
-    before, found, after = nstat(), taken(kernel.tcp_counters), nstat()
+    before, found, after = nstat(), taken(values.tcp_counters), nstat()
     for field, name in names.items():
         # Counters only grow, and others use the network of this machine as well.
         assert before[name] <= getattr(found, field) <= after[name], name
@@ -228,14 +229,14 @@ def nstat() -> dict[str, int]:
 
 
 def test_a_closed_connection_waits_and_is_counted() -> None:
-    before = taken(kernel.tcp_counters)
+    before = taken(values.tcp_counters)
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname())
         accepted, _ = server.accept()
         client.close()
         accepted.close()
         for _ in range(50):
-            counted, after = waiting(), taken(kernel.tcp_counters)
+            counted, after = waiting(), taken(values.tcp_counters)
             if waiting() == counted:
                 break  # nothing of others came or went between the two looks
     assert after.active_opens > before.active_opens
@@ -255,7 +256,7 @@ COUNTERS = {
 
 
 def test_counters_are_found_by_name(tmp_path: Path) -> None:
-    found = taken(kernel.tcp_counters, tree(tmp_path, COUNTERS))
+    found = taken(values.tcp_counters, tree(tmp_path, COUNTERS))
     assert (found.syncookies_sent, found.syncookies_failed, found.listen_overflows) == (1, 2, 3)
     assert (found.listen_drops, found.req_q_full_do_cookies, found.req_q_full_drop) == (4, 5, 6)
     assert (found.active_opens, found.time_wait) == (78, 17)
@@ -273,29 +274,29 @@ def test_counters_are_found_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_a_counter_that_is_not_there_is_not_zero(tmp_path: Path, path: str, text: str) -> None:
-    found = taken(kernel.tcp_counters, tree(tmp_path, {**COUNTERS, path: text}))
+    found = taken(values.tcp_counters, tree(tmp_path, {**COUNTERS, path: text}))
     assert isinstance(found, Absent)
     assert found.reason is Reason.UNSUPPORTED
 
 
 def test_the_mode_of_huge_pages_is_what_the_kernel_marks(tmp_path: Path) -> None:
     marked = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
-    assert f"[{taken(kernel.huge_pages).enabled}]" in marked
+    assert f"[{taken(values.huge_pages).enabled}]" in marked
     folder = "/sys/kernel/mm/transparent_hugepage"
     host = tree(tmp_path / "a", {f"{folder}/enabled": "always madvise [never]\n"})
-    assert (taken(kernel.huge_pages, host).enabled, taken(kernel.huge_pages, host).defrag) == ("never", None)
-    assert taken(kernel.huge_pages, tree(tmp_path / "b", {f"{folder}/enabled": "always\n"})).reason is Reason.ERROR
-    assert taken(kernel.huge_pages, Host(root=str(tmp_path))).reason is Reason.NOT_RUN
+    assert (taken(values.huge_pages, host).enabled, taken(values.huge_pages, host).defrag) == ("never", None)
+    assert taken(values.huge_pages, tree(tmp_path / "b", {f"{folder}/enabled": "always\n"})).reason is Reason.ERROR
+    assert taken(values.huge_pages, Host(root=str(tmp_path))).reason is Reason.NOT_RUN
 
 
 def test_connection_tracking_is_counted_where_it_is_loaded(tmp_path: Path) -> None:
     folder = "/proc/sys/net/netfilter/nf_conntrack"
-    found = taken(kernel.conntrack, tree(tmp_path / "a", {f"{folder}_count": "7\n", f"{folder}_max": "262144\n"}))
+    found = taken(values.conntrack, tree(tmp_path / "a", {f"{folder}_count": "7\n", f"{folder}_max": "262144\n"}))
     assert (found.count, found.maximum) == (7, 262144)
-    assert taken(kernel.conntrack, Host(root=str(tmp_path))).reason is Reason.NOT_RUN
+    assert taken(values.conntrack, Host(root=str(tmp_path))).reason is Reason.NOT_RUN
     broken = tree(tmp_path / "b", {f"{folder}_count": "\n", f"{folder}_max": "1\n"})
-    assert taken(kernel.conntrack, broken).reason is Reason.ERROR
-    live = taken(kernel.conntrack)
+    assert taken(values.conntrack, broken).reason is Reason.ERROR
+    live = taken(values.conntrack)
     if os.path.exists(f"{folder}_max"):
         assert live.maximum == int(output("sysctl", "-n", "net.netfilter.nf_conntrack_max"))
     else:
@@ -304,17 +305,17 @@ def test_connection_tracking_is_counted_where_it_is_loaded(tmp_path: Path) -> No
 
 def test_swap_is_what_free_says(tmp_path: Path) -> None:
     line = next(line for line in output("free", "--bytes").splitlines() if line.startswith("Swap:"))
-    found = taken(kernel.swap)
+    found = taken(values.swap)
     assert found.total_bytes == int(line.split()[1])
     files = {
         "/proc/meminfo": "MemTotal: 9 kB\nSwapCached: 1 kB\nSwapTotal:       2048 kB\nSwapFree:        1024 kB\n",
         "/proc/vmstat": "pswpin 5\npswpout 6\nzswpin 7\n",
     }
-    found = taken(kernel.swap, tree(tmp_path, files))
+    found = taken(values.swap, tree(tmp_path, files))
     assert (found.total_bytes, found.used_bytes) == (2 << 20, 1 << 20)
     assert (found.pages_in_since_boot, found.pages_out_since_boot) == (5, 6)
     for path in files:
-        assert taken(kernel.swap, tree(tmp_path, {**files, path: ""})).reason is Reason.UNSUPPORTED
+        assert taken(values.swap, tree(tmp_path, {**files, path: ""})).reason is Reason.UNSUPPORTED
 
 
 # Files and watches
@@ -330,13 +331,13 @@ def service(pid: int, name: str, limit: str, open_files: int, parent: int = 1) -
     }
 
 
-def open_files(limit: int | str) -> str:
+def limits_file(limit: int | str) -> str:
     return f"Max open files            {limit:<20} 524288               files     \n"
 
 
 def test_file_handles_are_what_the_kernel_counts() -> None:
     allocated, _, maximum = output("cat", "/proc/sys/fs/file-nr").split()
-    found = taken(processes.file_handles)
+    found = taken(open_files.file_handles)
     assert found.maximum == int(maximum)
     assert abs(found.allocated - int(allocated)) < 2000
 
@@ -346,41 +347,41 @@ def test_the_services_are_what_pid_1_started_whatever_their_names(tmp_path: Path
         tmp_path,
         {
             "/proc/sys/fs/file-nr": "617\t0\t9223372036854775807\n",
-            **service(300, "nginx", open_files(1024), 100),
-            **service(301, "a) R 9 (b", open_files(512), 3),
-            **service(302, "c) R 1 (d", open_files(4), 4, parent=300),
-            **service(303, "no limit", open_files("unlimited"), 4),
+            **service(300, "nginx", limits_file(1024), 100),
+            **service(301, "a) R 9 (b", limits_file(512), 3),
+            **service(302, "c) R 1 (d", limits_file(4), 4, parent=300),
+            **service(303, "no limit", limits_file("unlimited"), 4),
             "/proc/self/fd/1": "",
             "/proc/304/stat": "",
         },
     )
-    found = taken(processes.file_handles, host)
+    found = taken(open_files.file_handles, host)
     assert (found.allocated, found.maximum) == (617, 9223372036854775807)
     assert (found.lowest_service, found.lowest_service_limit) == ("a) R 9 (b", 512)
     assert (found.fullest_service, found.fullest_service_open) == ("nginx", 100)
 
 
 def test_without_visible_services_only_the_whole_is_known(tmp_path: Path) -> None:
-    found = taken(processes.file_handles, tree(tmp_path, {"/proc/sys/fs/file-nr": "0 0 100\n"}))
+    found = taken(open_files.file_handles, tree(tmp_path, {"/proc/sys/fs/file-nr": "0 0 100\n"}))
     assert (found.allocated, found.lowest_service_limit, found.fullest_service_open) == (0, None, None)
 
 
 @pytest.mark.parametrize("text", ["", "1 2", "1 2 x", "1 2 -3", "1 2 3 4", "१ २ ३"])
 def test_a_file_nr_that_holds_something_else_is_an_error(tmp_path: Path, text: str) -> None:
-    found = taken(processes.file_handles, tree(tmp_path, {"/proc/sys/fs/file-nr": text}))
+    found = taken(open_files.file_handles, tree(tmp_path, {"/proc/sys/fs/file-nr": text}))
     assert found.reason is Reason.ERROR
 
 
 def test_inotify_watches_are_counted(tmp_path: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    before = taken(processes.inotify)
+    before = taken(open_files.inotify)
     descriptor = libc.inotify_init()
     assert descriptor >= 0
     try:
         for number in range(5):
             (tmp_path / str(number)).mkdir()
             assert libc.inotify_add_watch(descriptor, bytes(tmp_path / str(number)), 0x100) >= 0
-        after = taken(processes.inotify)
+        after = taken(open_files.inotify)
     finally:
         os.close(descriptor)
     assert after.instances - before.instances >= 1
@@ -403,7 +404,7 @@ def ss_listening() -> dict[tuple[str, int], tuple[int, int]]:
 
 
 def listening() -> dict[tuple[str, int], tuple[int, int]]:
-    found = taken(sock_diag.listeners)
+    found = taken(listeners.listeners)
     return {(each.address, each.port): (each.waiting, each.backlog) for each in found.sockets}
 
 
@@ -420,7 +421,7 @@ def test_listening_sockets_have_the_backlog_that_ss_prints() -> None:
         assert mine.items() <= found.items()
         # Others come and go on this machine: what ss saw both times is there, and nothing that it never saw.
         assert before.items() & after.items() <= found.items() <= before.items() | after.items()
-        owners = {each.port: each.owner for each in taken(sock_diag.listeners).sockets}
+        owners = {each.port: each.owner for each in taken(listeners.listeners).sockets}
         name = Path("/proc/self/comm").read_text().strip()
         assert {owners[port] for _, port in mine} == {name}
 
@@ -446,7 +447,7 @@ def test_thousands_of_sockets_are_no_trouble() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     os.system("ip link set lo up")
     kept = [socket.create_server(("127.0.0.1", 0), backlog=5) for _ in range(4000)]
-    found = taken(sock_diag.listeners)
+    found = taken(listeners.listeners)
     print(json.dumps([
         len({each.port for each in found.sockets}), found.local_ports_in_use,
         sorted({each.backlog for each in found.sockets}), len({each.owner for each in found.sockets}),
@@ -458,7 +459,7 @@ def test_thousands_of_sockets_are_no_trouble() -> None:
 
 def test_where_nothing_listens_nothing_is_found_and_that_is_not_an_absence() -> None:
     code = """
-    found = taken(sock_diag.listeners)
+    found = taken(listeners.listeners)
     print(json.dumps([len(found.sockets), found.local_ports_in_use]))
     """
     assert in_child(code, "unshare", "--net") == [0, 0]
@@ -470,12 +471,12 @@ def test_local_ports_of_every_state_count_once() -> None:
     import socket
     os.system("ip link set lo up")
     server = socket.create_server(("127.0.0.1", 0))
-    alone = taken(sock_diag.listeners).local_ports_in_use
+    alone = taken(listeners.listeners).local_ports_in_use
     kept = [socket.create_connection(server.getsockname()) for _ in range(3)]
     accepted = [server.accept() for _ in kept]
-    connected = taken(sock_diag.listeners).local_ports_in_use
+    connected = taken(listeners.listeners).local_ports_in_use
     kept.pop().close()
-    print(json.dumps([alone, connected, taken(sock_diag.listeners).local_ports_in_use]))
+    print(json.dumps([alone, connected, taken(listeners.listeners).local_ports_in_use]))
     """
     assert in_child(code, "unshare", "--net") == [1, 4, 4]
 
@@ -488,7 +489,7 @@ def test_an_ordinary_user_sees_the_queues_but_not_the_owners_of_others() -> None
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
-        found = [each for each in taken(sock_diag.listeners).sockets if each.port == server.getsockname()[1]]
+        found = [each for each in taken(listeners.listeners).sockets if each.port == server.getsockname()[1]]
         print(json.dumps([found[0].backlog, found[0].owner]), flush=True)
         os._exit(0)
     os.wait()
@@ -505,7 +506,7 @@ def test_captured_sockets_are_read_with_their_owners(tmp_path: Path) -> None:
     row = ["::", 80, 511, 3, 4711]
     host = captured(tmp_path, {"listening": [row], "local_ports_in_use": None})
     tree(tmp_path, {"/proc/9/comm": "nginx\n"}, {"/proc/9/fd/3": "socket:[4711]", "/proc/9/fd/4": "pipe:[4711]"})
-    found = taken(sock_diag.listeners, host)
+    found = taken(listeners.listeners, host)
     assert found.local_ports_in_use is None
     (only,) = found.sockets
     assert (only.address, only.port, only.backlog, only.waiting, only.owner) == ("::", 80, 511, 3, "nginx")
@@ -530,22 +531,23 @@ def test_captured_sockets_are_read_with_their_owners(tmp_path: Path) -> None:
     ],
 )
 def test_a_captured_fact_of_another_shape_is_an_error(tmp_path: Path, fact: Any) -> None:
-    found = taken(sock_diag.listeners, captured(tmp_path, fact))
+    found = taken(listeners.listeners, captured(tmp_path, fact))
     assert isinstance(found, Absent)
     assert found.reason is Reason.ERROR
 
 
 def test_an_image_has_no_sockets(tmp_path: Path) -> None:
-    assert taken(sock_diag.listeners, Host(root=str(tmp_path))).reason is Reason.NOT_RUN
+    assert taken(listeners.listeners, Host(root=str(tmp_path))).reason is Reason.NOT_RUN
 
 
 def test_looking_for_owners_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "LOOK_LIMIT_S", -1.0)
+    for module in (processes, open_files):
+        monkeypatch.setattr(module, "LOOK_LIMIT_S", -1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         inode = os.fstat(server.fileno()).st_ino
         assert processes.socket_owners(LIVE, {inode}) == {}
-        assert taken(processes.file_handles).lowest_service is None
-        assert taken(processes.inotify).processes_unseen > 0
+        assert taken(open_files.file_handles).lowest_service is None
+        assert taken(open_files.inotify).processes_unseen > 0
         monkeypatch.undo()
         assert set(processes.socket_owners(LIVE, {inode})) == {inode}
 
@@ -562,12 +564,12 @@ def test_looking_for_owners_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_kernel_that_refuses_is_an_absence_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, number: int | None, reason: Reason
 ) -> None:
-    def refuse(states: int, ends_at: float) -> Iterator[sock_diag.DiagSocket]:
+    def refuse(states: int, ends_at: float) -> Iterator[listeners.DiagSocket]:
         raise TimeoutError if number is None else OSError(number, "refused")
         yield
 
-    monkeypatch.setattr(sock_diag, "dump", refuse)
-    found = taken(sock_diag.listeners)
+    monkeypatch.setattr(listeners, "dump", refuse)
+    found = taken(listeners.listeners)
     assert isinstance(found, Absent)
     assert found.reason is reason
 
@@ -594,7 +596,7 @@ SOCKETS = st.tuples(V4 | V6, st.integers(0, 65535), st.integers(1, 12), st.tuple
 @given(sockets=st.lists(SOCKETS, max_size=20), extra=st.binary(max_size=40), done=st.booleans())
 def test_what_the_kernel_describes_is_what_is_read(sockets: list[Any], extra: bytes, done: Any) -> None:
     parts = [message(20, described(*where, *rest) + extra) for where, *rest in sockets]
-    found, ended = sock_diag.parse(b"".join(parts) + (message(3, bytes(4)) if done else b""))
+    found, ended = listeners.parse(b"".join(parts) + (message(3, bytes(4)) if done else b""))
     assert ended is done
     for each, ((family, address), port, state, queues, inode) in zip(found, sockets, strict=True):
         assert each.address == str(ipaddress.ip_address(address))
@@ -605,8 +607,8 @@ def test_what_the_kernel_describes_is_what_is_read(sockets: list[Any], extra: by
 @given(datagram=st.binary(max_size=300))
 def test_rubbish_from_the_kernel_is_refused_and_never_read_for_ever(datagram: bytes) -> None:
     try:
-        sock_diag.parse(datagram)
-    except (sock_diag.DiagError, OSError):
+        listeners.parse(datagram)
+    except (listeners.DiagError, OSError):
         return
 
 
@@ -617,8 +619,8 @@ def test_a_damaged_answer_is_refused_or_read_never_a_crash(sockets: list[Any], d
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(whole)))
     try:
-        found, _ = sock_diag.parse(bytes(whole[:cut]))
-    except (sock_diag.DiagError, OSError):
+        found, _ = listeners.parse(bytes(whole[:cut]))
+    except (listeners.DiagError, OSError):
         return
     for each in found:
         assert str(ipaddress.ip_address(each.address)) == each.address
@@ -635,7 +637,7 @@ def test_a_damaged_answer_is_refused_or_read_never_a_crash(sockets: list[Any], d
 )
 def test_an_error_from_the_kernel_is_its_errno(datagram: bytes, number: int) -> None:
     with pytest.raises(OSError, match="sock_diag") as raised:
-        sock_diag.parse(datagram)
+        listeners.parse(datagram)
     assert raised.value.errno == number
 
 
@@ -653,5 +655,5 @@ def test_an_error_from_the_kernel_is_its_errno(datagram: bytes, number: int) -> 
     ],
 )
 def test_a_message_that_is_too_short_or_too_long_is_refused(datagram: bytes) -> None:
-    with pytest.raises(sock_diag.DiagError):
-        sock_diag.parse(datagram)
+    with pytest.raises(listeners.DiagError):
+        listeners.parse(datagram)

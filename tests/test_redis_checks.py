@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.catalogue import Catalogue
+from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import (
     CallTime,
     CommandTime,
@@ -33,8 +33,9 @@ from vdscheck.measurements import (
     Sysctls,
     TimeLost,
 )
-from vdscheck.model import Absent, Confidence, Judgement, Reason, Verdict, not_applicable, unmeasured
-from vdscheck.ruleset import build
+from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
+from vdscheck.model.judgement import Confidence, Judgement, Verdict
+from vdscheck.ruleset.ruleset import build
 from vdscheck.stats import Distribution, Recorder
 from vdscheck.threshold import absent_judgement
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vdscheck.measurements import CommandTime, RedisReplica
-from vdscheck.probes import redis_info
-from vdscheck.probes.redis_url import parse
-from vdscheck.probes.redis_words import meaning, permission, shown
+from vdscheck.probes.redis import info
+from vdscheck.probes.redis.messages import meaning, permission, shown
+from vdscheck.probes.redis.url import parse
 
 INFO = b"""# Server\r
 redis_version:7.0.15\r
@@ -38,10 +38,10 @@ master_repl_offset:100\r
 
 
 def test_info_is_read_section_by_section() -> None:
-    found = redis_info.info(INFO)
-    assert redis_info.flavour(found) == ("redis", "7.0.15")
-    memory, clients = redis_info.memory(found), redis_info.clients(found, None)
-    persistence, replication = redis_info.persistence(found, "", 1060.5), redis_info.replication(found)
+    found = info.info(INFO)
+    assert info.flavour(found) == ("redis", "7.0.15")
+    memory, clients = info.memory(found), info.clients(found, None)
+    persistence, replication = info.persistence(found, "", 1060.5), info.replication(found)
     assert memory is not None
     assert clients is not None
     assert persistence is not None
@@ -59,29 +59,29 @@ def test_info_is_read_section_by_section() -> None:
 
 
 def test_valkey_is_told_from_the_redis_that_it_is_compatible_with() -> None:
-    found = redis_info.info(b"redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\n")
-    assert redis_info.flavour(found) == ("valkey", "8.1.1")
+    found = info.info(b"redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\n")
+    assert info.flavour(found) == ("valkey", "8.1.1")
 
 
 def test_an_empty_or_a_foreign_answer_has_no_sections() -> None:
     for answer in (b"", None, 7, [b"x"], b"hello\r\n"):
-        found = redis_info.info(answer)
-        assert redis_info.memory(found) is None
-        assert redis_info.clients(found, None) is None
-        assert redis_info.persistence(found, None, 0.0) is None
-        assert redis_info.replication(found) is None
+        found = info.info(answer)
+        assert info.memory(found) is None
+        assert info.clients(found, None) is None
+        assert info.persistence(found, None, 0.0) is None
+        assert info.replication(found) is None
 
 
 @pytest.mark.parametrize(
     ("text", "number"), [("0", 0), ("17", 17), ("-1", None), ("1e9", None), ("", None), (None, None), ("9" * 30, None)]
 )
 def test_a_number_is_a_number_or_nothing(text: str | None, number: int | None) -> None:
-    assert redis_info.whole(text) == number
+    assert info.whole(text) == number
 
 
 def test_what_commands_took_is_the_difference_without_our_own() -> None:
-    before = redis_info.command_times({"cmdstat_get": "calls=10,usec=100,usec_per_call=10.0", "used_memory": "7"})
-    after = redis_info.command_times(
+    before = info.command_times({"cmdstat_get": "calls=10,usec=100,usec_per_call=10.0", "used_memory": "7"})
+    after = info.command_times(
         {
             "cmdstat_get": "calls=15,usec=600,usec_per_call=40.0",
             "cmdstat_set": "calls=1,usec=900,usec_per_call=900.0",
@@ -89,7 +89,7 @@ def test_what_commands_took_is_the_difference_without_our_own() -> None:
             "cmdstat_old": "calls=0,usec=0,",
         }
     )
-    assert redis_info.used(before, after, ("ping",)) == (
+    assert info.used(before, after, ("ping",)) == (
         CommandTime(name="set", calls=1, total_us=900),
         CommandTime(name="get", calls=5, total_us=500),
     )
@@ -102,16 +102,16 @@ def test_histograms_are_cumulative_and_their_difference_is_not() -> None:
         b"ping",
         [b"calls", 9, b"histogram_usec", [1, 9]],
     ]
-    found = redis_info.histograms(answer)
+    found = info.histograms(answer)
     assert found == {"debug": {16: 1, 4096: 2}, "ping": {1: 9}}
-    assert redis_info.between({"debug": {4096: 1}}, found, ("ping",)) == {"debug": {16: 1, 4096: 1}}
+    assert info.between({"debug": {4096: 1}}, found, ("ping",)) == {"debug": {16: 1, 4096: 1}}
 
 
 def test_the_slow_log_is_counted_and_the_latency_monitor_read() -> None:
-    assert redis_info.newest_slow([[41, 1000, 20_000, [b"GET", b"somebody's key"]]]) == 41
-    assert redis_info.newest_slow([]) == -1
+    assert info.newest_slow([[41, 1000, 20_000, [b"GET", b"somebody's key"]]]) == 41
+    assert info.newest_slow([]) == -1
     answer = [[b"fork", 1000, 12, 12], [b"command", 900, 3, 3]]
-    assert redis_info.events(answer, 1000) == {"fork": 12}
+    assert info.events(answer, 1000) == {"fork": 12}
 
 
 ANSWERS = st.recursive(
@@ -123,20 +123,20 @@ ANSWERS = st.recursive(
 
 @given(ANSWERS)
 def test_no_answer_whatever_is_more_than_nothing(answer: Any) -> None:
-    redis_info.info(answer)
-    redis_info.pairs(answer)
-    redis_info.histograms(answer)
-    redis_info.events(answer, 0)
-    assert redis_info.newest_slow(answer) >= -1
+    info.info(answer)
+    info.pairs(answer)
+    info.histograms(answer)
+    info.events(answer, 0)
+    assert info.newest_slow(answer) >= -1
 
 
 @given(st.dictionaries(st.sampled_from([line.partition(":")[0] for line in INFO.decode().split("\r\n")]), st.text()))
 def test_no_info_whatever_is_more_than_nothing(found: dict[str, str]) -> None:
-    redis_info.memory(found)
-    redis_info.clients(found, "x")
-    redis_info.persistence(found, "x", 1.0)
-    redis_info.replication(found)
-    redis_info.command_times(found)
+    info.memory(found)
+    info.clients(found, "x")
+    info.persistence(found, "x", 1.0)
+    info.replication(found)
+    info.command_times(found)
 
 
 # Words
@@ -159,20 +159,20 @@ def test_a_password_that_is_repeated_is_withheld(secret: str) -> None:
 def test_a_password_that_is_repeated_as_a_status_is_no_status(words: str) -> None:
     parse("redis://:hunter2-s3cret@db")
     name, _, value = words.partition(":")
-    assert redis_info.word(redis_info.info(words.encode())[name]) is None
+    assert info.word(info.info(words.encode())[name]) is None
     assert value
 
 
 @pytest.mark.parametrize("name", ["role", "used_memory", "connected_clients"])
 def test_a_password_that_is_a_name_of_info_takes_nothing_from_it(name: str) -> None:
     parse(f"redis://:{name}@db")
-    assert set(redis_info.info(INFO)) >= {name}
+    assert set(info.info(INFO)) >= {name}
 
 
 @pytest.mark.parametrize("word", ["master", "standalone", "noeviction", "allkeys-lru", "volatile-ttl", "7.0.15"])
 def test_a_password_that_is_a_word_of_info_does_not_make_a_master_something_else(word: str) -> None:
     parse(f"redis://:{word}@db")
-    assert redis_info.word(word) == word
+    assert info.word(word) == word
 
 
 @pytest.mark.parametrize(

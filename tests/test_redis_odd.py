@@ -8,10 +8,11 @@ from contextlib import suppress
 import pytest
 
 from vdscheck.codec import encode
-from vdscheck.model import UnavailableError
-from vdscheck.probes import redis_latency, redis_state
-from vdscheck.probes.redis_url import RedisServer
-from vdscheck.target import Host
+from vdscheck.model.absence import UnavailableError
+from vdscheck.probes.redis import latency as redis_latency
+from vdscheck.probes.redis import state as redis_state
+from vdscheck.probes.redis.url import RedisServer
+from vdscheck.target.host import Host
 
 from .hostile_redis import Part, answers, bulk, requests, server
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vdscheck.plugin import SubjectError
-from vdscheck.probes.redis_url import RedisServer, parse
-from vdscheck.secrets import without_secrets
+from vdscheck.probes.redis.url import RedisServer, parse
+from vdscheck.target.secrets import redact, without_secrets
 
 MEANT = [
     ("redis://", {"host": "127.0.0.1", "port": 6379}, "127.0.0.1:6379"),
@@ -73,13 +73,25 @@ def test_what_cannot_be_read_is_refused_in_one_line_that_quotes_nothing(url: str
     assert len(url) < 9 or url not in said
 
 
-@pytest.mark.parametrize("url", ["redis://", "redis://localhost", "redis://127.8.9.1", "redis://[::1]", "unix:///s"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://", "redis://localhost", "redis://LocalHost", "redis://127.8.9.1", "redis://127.255.255.255"),
+        *("redis://[::1]", "redis://[0:0:0:0:0:0:0:1]", "unix:///s"),
+    ],
+)
 def test_what_is_on_this_host_is_local(url: str) -> None:
     assert parse(url).local
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://db", "redis://10.0.0.1", "redis://127.evil.example", "redis://localhost.example"]
+    "url",
+    [
+        *("redis://db", "redis://10.0.0.1", "redis://127.evil.example", "redis://localhost.example"),
+        *("redis://127.300.0.1", "redis://127.0.0.256", "redis://127.0.0.999", "redis://127.00.0.1"),
+        *("redis://127.1", "redis://127.0.0.1.", "redis://localhost.", "redis://0.0.0.0", "redis://[::]"),
+        *("redis://[::1%25eth0]", "redis://[::ffff:8.8.8.8]", "redis://[fe80::1%25lo]"),
+    ],
 )
 def test_what_may_be_anywhere_is_not_local(url: str) -> None:
     assert not parse(url).local
@@ -97,6 +109,16 @@ def test_a_refusal_quotes_no_password_wherever_it_stands(url: str) -> None:
     with pytest.raises(SubjectError) as refused:
         parse(url)
     assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis://:{}@h", "redis://{}:x@h", "redis://h?password={}", "unix://:{}@/s"])
+def test_a_login_that_is_too_long_to_be_looked_for_is_refused_before_it_is_sent(url: str) -> None:
+    tail = "TailOfTheSecret99"
+    with pytest.raises(SubjectError, match="the user or the password has more than 65,536 characters") as refused:
+        parse(url.format("%41" * 65_536 + tail))
+    assert tail not in str(refused.value)
+    parse(url.format("A" * (65_536 - len(tail)) + tail))
+    assert redact(f"no {tail} here") == "no *** here"
 
 
 SECRETS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=6, max_size=20).map(lambda text: f"<<{text}>>")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.reports import HOSTILE
-from vdscheck.render.docs import (
+from vdscheck.render.text.catalogue_pages import (
     CheckPage,
     LimitRow,
     MeasuredBy,
@@ -32,7 +32,7 @@ SOMAXCONN = CheckPage(
         "Sources": "https://docs.kernel.org/admin-guide/sysctl/net.html (somaxconn); listen(2)",
     },
     measured_by=(
-        MeasuredBy(probe="kernel.sysctls", method="Reads the files under /proc/sys.", load=""),
+        MeasuredBy(probe="sysctl.values", method="Reads the files under /proc/sys.", load=""),
         MeasuredBy(probe="cpu.spin", method="Spins.", load="one CPU for 5 s"),
     ),
     limits=(

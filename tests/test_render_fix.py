@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.reports import HOSTILE, by_hand, finding, middling, report
-from vdscheck.model import DROP_IN, FixChange, FixRecord, LeftAlone, Verdict
-from vdscheck.render.fix import fix_text
-from vdscheck.render.shell import script
-from vdscheck.render.terminal import terminal
+from tests.reports import HOSTILE, by_hand, finding, middling, report, script
+from vdscheck.fixes.sysctl.boot import FILE as DROP_IN
+from vdscheck.model.fixes import FixChange, FixRecord, LeftAlone
+from vdscheck.model.judgement import Verdict
+from vdscheck.render.text.fix import fix_text
+from vdscheck.render.text.report import terminal
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = os.environ.get("VDSCHECK_REWRITE_GOLDEN") == "1"
@@ -21,6 +22,7 @@ SGR = re.compile(rb"\x1b\[([0-9;]*)m")
 
 CHANGES = (
     FixChange(
+        "sysctl",
         "net.core.somaxconn",
         None,
         "128",
@@ -32,9 +34,19 @@ CHANGES = (
         ("nginx", "redis-server"),
     ),
     FixChange(
-        "net.ipv4.tcp_tw_reuse", DROP_IN, "2", "2", "1", None, "planned", "sysctl.tcp-tw-reuse (web: origin)", ()
+        "sysctl",
+        "net.ipv4.tcp_tw_reuse",
+        DROP_IN,
+        "2",
+        "2",
+        "1",
+        None,
+        "planned",
+        "sysctl.tcp-tw-reuse (web: origin)",
+        (),
     ),
     FixChange(
+        "sysctl",
         "net.ipv4.ip_local_port_range",
         DROP_IN,
         "40000 45000",
@@ -93,7 +105,11 @@ BAD = FixRecord(
     detail=HOSTILE,
     score_before=None,
     score_promised=None,
-    changes=(FixChange(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, "applied", HOSTILE, (HOSTILE, HOSTILE)),),
+    changes=(
+        FixChange(
+            "sysctl", HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, "applied", HOSTILE, (HOSTILE, HOSTILE)
+        ),
+    ),
     left_alone=(LeftAlone(HOSTILE, HOSTILE),),
 )
 RECORDS = {

@@ -18,11 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reports import HOSTILE, finding, report
-from vdscheck.model import Reason, Report, Taken, Verdict, measurement
-from vdscheck.render.histogram import axis, bars, columns, duration, percentile_cells
-from vdscheck.render.instrument import instrument
-from vdscheck.render.live import EVERY_S, Live
-from vdscheck.render.progress import progress
+from vdscheck.model.absence import Reason
+from vdscheck.model.judgement import Verdict
+from vdscheck.model.records import measurement
+from vdscheck.model.report import Report, Taken
+from vdscheck.render.text.histogram import axis, bars, columns, duration, percentile_cells
+from vdscheck.render.text.instrument import instrument
+from vdscheck.render.text.live import EVERY_S, Live
+from vdscheck.render.text.progress import progress
 from vdscheck.stats import Distribution, Recorder
 
 
@@ -59,7 +62,7 @@ def watched(**more: Any) -> Report:
 
 
 def drawn(made: Report, width: int = 80, height: int | None = None, *, utf8: bool = True, colour: bool = False) -> str:
-    return instrument(made, width=width, colour=colour, utf8=utf8, height=height).decode()
+    return instrument(made, None, width=width, colour=colour, utf8=utf8, height=height).decode()
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_a_frame_is_drawn_over_the_one_before_and_taken_away_at_the_end() -> Non
 
 FILLS = """
 import sys, time
-from vdscheck.render.live import Live
+from vdscheck.render.text.live import Live
 frames = []
 def draw(found, width, height):
     frames.append(0)

@@ -13,7 +13,7 @@ from typing import TextIO
 
 import pytest
 
-from vdscheck.render.progress import progress
+from vdscheck.render.text.progress import progress
 
 
 class Clock:

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reports import EXAMPLES, PASSING, SLOW_DISK, by_hand, finding, hostile, middling, passes, report
-from vdscheck.model import AreaScore, Confidence, Evidence, Expected, Reason, Report, Severity, Verdict, Waiver
-from vdscheck.render.terminal import terminal
-from vdscheck.render.words import limit
+from vdscheck.model.absence import Reason
+from vdscheck.model.judgement import AreaScore, Confidence, Evidence, Expected, Severity, Verdict, Waiver
+from vdscheck.model.report import Report
+from vdscheck.render.text.report import terminal
+from vdscheck.render.text.wording import limit
 
 GOLDEN = Path(__file__).parent / "golden"
 REWRITE = os.environ.get("VDSCHECK_REWRITE_GOLDEN") == "1"

@@ -12,8 +12,8 @@ import pytest
 from tests import boot_hosts
 from tests.fix_namespace import in_namespace
 from tests.program import environment, vdscheck
-from vdscheck.root import Root, RootError
-from vdscheck.target import Host
+from vdscheck.target.host import Host
+from vdscheck.target.rooted import Root, RootError
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
 CALLS = (("--json", "--passive"), ("undo", "--list"))
@@ -166,7 +166,7 @@ def test_a_folder_may_be_called_as_the_kernel_calls_one_that_was_deleted(tmp_pat
 
 def test_a_root_is_held_beyond_the_standard_streams_and_let_go(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom vdscheck.root import Root\nos.close(0)\n"
+        "import os, sys\nfrom vdscheck.target.rooted import Root\nos.close(0)\n"
         "root = Root.opened(sys.argv[1])\nfound = root.descriptor\n"
         "print(found > 2, os.get_inheritable(found))\ndel root\n"
         "try: os.fstat(found)\nexcept OSError: print('closed')\n"

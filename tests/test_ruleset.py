@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.catalogue import Catalogue
-from vdscheck.ruleset import Ruleset, RulesetError, build, matches, read_profile
+from vdscheck.catalogue.catalogue import Catalogue
+from vdscheck.ruleset.profile import RulesetError, read_profile
+from vdscheck.ruleset.ruleset import build
+from vdscheck.ruleset.selection import Ruleset, matches
 from vdscheck.threshold import AtLeast, AtMost, Conflict, OneOf
 from vdscheck.units import UnitError, amount
 

@@ -32,7 +32,7 @@ def test_no_secret_comes_out_of_any_option_or_key(shut: RedisServer, tmp_path: P
         assert hunt.found() == {}
 
 
-SOON = ("vdscheck.cluster:LOGIN_LIMIT_S", "a moment")
+SOON = ("vdscheck.target.cluster:LOGIN_LIMIT_S", "a moment")
 """So that a day's tests need not wait as long as a user may."""
 
 
@@ -58,27 +58,27 @@ def test_a_program_that_never_ends_is_ended_at_the_programs_own_limit(programs: 
 
 @pytest.mark.slow
 def test_the_hunt_sees_what_such_a_program_was_told(programs: Hunt) -> None:
-    told = programs.found(mutations=(SOON, ("vdscheck.children:leave_out_of", "nothing")))
+    told = programs.found(mutations=(SOON, ("vdscheck.measure.supervisor:leave_out_of", "nothing")))
     assert {each.partition(",")[0] for each in told} == {f"for {name}" for name in never_done(programs)}
     left(programs)
 
 
 REDACTIONS = {
-    "errors of Redis": ("redis", ("vdscheck.probes.redis_words:redact", "identity")),
-    "words of INFO": ("redis", ("vdscheck.probes.redis_info:redacted", "identity")),
-    "names in a latency": ("redis", ("vdscheck.probes.redis:redacted", "identity")),
-    "other spellings": ("redis", ("vdscheck.secrets:_spellings", "alone")),
-    "base64": ("redis", ("vdscheck.secrets:_in_base64", "none")),
-    "addresses that are registered": ("redis", ("vdscheck.secrets:_Known.add", "nothing")),
-    "who logs in": ("redis", ("vdscheck.probes.redis_url:RedisServer.user", "user")),
-    "the command": ("redis", ("vdscheck.secrets:without_secrets", "identity")),
-    "messages of an API server": ("kubernetes", ("vdscheck.cluster:redact", "identity")),
-    "names in a cluster": ("kubernetes", ("vdscheck.probes.cluster.probes:redacted", "identity")),
-    "what is registered": ("kubernetes", ("vdscheck.credentials:register", "nothing")),
-    "why nobody can log in": ("kubernetes", ("vdscheck.credentials:why_not", "text")),
-    "no login without TLS": ("kubernetes", ("vdscheck.cluster:Cluster._credentials", "sent")),
-    "the environment of programs": ("kubernetes", ("vdscheck.children:leave_out_of", "nothing")),
-    "the address of an API server": ("kubernetes", ("vdscheck.credentials:base_address", "address")),
+    "errors of Redis": ("redis", ("vdscheck.probes.redis.messages:redact", "identity")),
+    "words of INFO": ("redis", ("vdscheck.probes.redis.info:redacted", "identity")),
+    "names in a latency": ("redis", ("vdscheck.probes.redis.redis_probes:redacted", "identity")),
+    "other spellings": ("redis", ("vdscheck.target.secrets:_spellings", "alone")),
+    "base64": ("redis", ("vdscheck.target.secrets:_in_base64", "none")),
+    "addresses that are registered": ("redis", ("vdscheck.target.secrets:_Known.add", "nothing")),
+    "who logs in": ("redis", ("vdscheck.probes.redis.url:RedisServer.user", "user")),
+    "the command": ("redis", ("vdscheck.target.secrets:without_secrets", "identity")),
+    "messages of an API server": ("kubernetes", ("vdscheck.target.cluster:redact", "identity")),
+    "names in a cluster": ("kubernetes", ("vdscheck.probes.cluster.cluster_probes:redacted", "identity")),
+    "what is registered": ("kubernetes", ("vdscheck.target.credentials:register", "nothing")),
+    "why nobody can log in": ("kubernetes", ("vdscheck.target.credentials:why_not", "text")),
+    "no login without TLS": ("kubernetes", ("vdscheck.target.cluster:Cluster._credentials", "sent")),
+    "the environment of programs": ("kubernetes", ("vdscheck.measure.supervisor:leave_out_of", "nothing")),
+    "the address of an API server": ("kubernetes", ("vdscheck.target.credentials:base_address", "address")),
     "refusals": ("options", ("vdscheck.render.formats:hide_addresses", "identity")),
 }
 """What keeps secrets from being shown, each with what it is when it is taken away."""

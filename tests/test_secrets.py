@@ -4,20 +4,25 @@ import base64
 import json
 import os
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vdscheck import cli, secrets
-from vdscheck.jobs import Frame, Job, work
+from vdscheck.cli import app
+from vdscheck.measure.jobs import Frame, Job, work
 from vdscheck.measurements import CommandTime
-from vdscheck.plugin import Host, probe
-from vdscheck.secrets import (
+from vdscheck.plugin import Host, measurement, probe
+from vdscheck.target import secrets
+from vdscheck.target.secrets import (
     has_secret,
     hide_addresses,
+    place_of,
     redact,
     redacted,
     register,
@@ -26,6 +31,9 @@ from vdscheck.secrets import (
     without_secrets,
 )
 
+from .program import vdscheck
+
+PROJECT = Path(__file__).parent.parent
 SECRET = "hunter2-s3cret/+é?&'x"
 FORMS = {
     "as it is": SECRET,
@@ -184,6 +192,13 @@ def test_what_is_secret_in_an_address_is_registered_and_its_host_is_not(address:
         ("GET https://me:x@h/p?token=y failed", "GET https://***@h/p?*** failed"),
         ("proxy 'http://me:a@b@h:3128' refused", "proxy 'http://***@h:3128' refused"),
         ("see https://kubernetes.io/docs", "see https://kubernetes.io/docs"),
+        ("to //me:x@h/p", "to //***@h/p"),
+        ("as redis://:PASSWORD@HOST", "as redis://:PASSWORD@HOST"),
+        ("as redis://USER:PASSWORD@HOST", "as redis://USER:PASSWORD@HOST"),
+        ("redis://me:PASSWORD@HOST", "redis://***@HOST"),
+        ('"//me:x@h"', '"//***@h"'),
+        ("https:\\\\me:x@h", "https:\\\\***@h"),
+        ("a//b@c and /srv//x", "a//b@c and /srv//x"),
     ],
 )
 def test_no_text_of_others_shows_the_login_of_an_address(text: str, shown: str) -> None:
@@ -213,10 +228,78 @@ def test_a_login_is_hidden_without_a_scheme_as_well(word: str, shown: str) -> No
     assert without_secrets(word) == shown
 
 
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("no.osl", "no.osl"),
+        (":pass@h", "***@h"),
+        ("pa ss@h:443", "***@h:443"),
+        ("home=pa/ss@h", "home=***@h"),
+        ("home=//me:pass@h", "home=***@h"),
+        ("--path=home=me:pa@ss@h", "--path=home=***@h"),
+        ("redis://me:pass@h", "redis://***@h"),
+    ],
+)
+def test_what_names_a_place_to_connect_to_shows_no_login_however_it_is_written(word: str, shown: str) -> None:
+    assert place_of(word) == shown
+
+
+@pytest.mark.parametrize("words", [("--path", ":pass@h"), ("--path=pass@h",), ("path", "pass@h", "--json")])
+def test_the_command_in_the_report_shows_no_login_of_a_place(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["vdscheck", *words, "--only", "sysctl.*"])
+    shown = app.command_shown()
+    assert "pass" not in repr(shown)
+    assert "***@h" in repr(shown)
+    assert shown[-2:] == ("--only", "sysctl.*")
+
+
 def test_an_address_has_a_secret_in_its_login_or_its_query() -> None:
     with_one = ["redis://me:x@h", "redis://x@h", "redis://h?password=x", "redis://h?db=1&username=x"]
     assert all(map(has_secret, with_one))
     assert not any(map(has_secret, ["redis://h/1", "redis://h?db=1&ssl_ca_certs=/ca.pem", "unix:///run/x", "h"]))
+
+
+ENDLESS = ("=a:b", "=a:b@sha1:", "a:", "=a:@", " a:b", "@sha1", "://a", "=//", "=//a@", "://a?", "'//a", "?", "@")
+LOOKED_THROUGH = """
+import sys
+from vdscheck.target import secrets
+for each in sys.argv[1:]:
+    text = (each * 300_000)[:300_000]
+    for looked in (secrets.without_secrets, secrets.without_logins, secrets.redact, secrets.place_of):
+        assert "hunter2" not in looked(f"{text} redis://me:hunter2@h?x=hunter2")
+    assert "hunter2" not in secrets.without_secrets(f"{text.replace('://', ':/')} me:hunter2@h")
+"""
+
+
+def test_a_text_of_any_length_is_looked_through_soon_and_shows_no_login_at_its_end() -> None:
+    subprocess.run([sys.executable, "-c", LOOKED_THROUGH, *ENDLESS], cwd=PROJECT, check=True, timeout=20)
+
+
+@pytest.mark.parametrize("word", ["=a:b", "://a", "=a:b@sha1:"])
+def test_a_word_of_the_command_line_of_any_length_is_refused_soon(word: str) -> None:
+    done = vdscheck("--passive", "--no-config", "--only", (word * 120_000)[:120_000], timeout=20)
+    assert done.returncode == 2
+    assert len(done.stderr) < 4096
+
+
+PLAIN = {
+    "login": re.compile(r"(:[/\\]{2}|(?:^|(?<=[\s'\"=(]))//)(?!\[?(?:USER)?:PASSWORD@)[^\s'\"]*@"),
+    "query": re.compile(r"(://[^\s'\"?]*\?)[^\s'\"]+"),
+    "user": re.compile(r"(^|[\s=])[^\s/@:=]+:\S+@(?!sha[0-9]+:)(?=\S)"),
+}
+"""What is hidden, as one pattern says it that takes the square of the time."""
+PARTS = ["a", ":", "@", "/", "//", "://", "=", "?", " ", "'", '"', "(", "\\", "@sha1:", "USER", ":PASSWORD@", "[", "\n"]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=14).map("".join))
+def test_what_is_looked_for_once_is_what_the_plain_patterns_say(text: str) -> None:
+    secrets.forget()
+    plain = PLAIN["query"].sub(r"\1***", PLAIN["login"].sub(r"\1***@", text))
+    assert secrets.without_logins(text) == plain
+    if "://" not in text:
+        assert without_secrets(text) == PLAIN["user"].sub(r"\1***@", text)
 
 
 # Failures and programs
@@ -246,7 +329,7 @@ def test_what_a_probe_raises_is_told_by_its_type_and_its_place() -> None:
 def test_a_bug_is_told_by_its_type_and_its_place(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="S3CR3T-W0RD") as quoting:
         int("S3CR3T-W0RD")
-    assert cli._failed(quoting.value) == 4
+    assert app._failed(quoting.value) == 4
     said = capfd.readouterr().err
     assert "S3CR3T" not in said
     assert re.search(r"a bug: ValueError \(.*test_secrets\.py:[0-9]+\)", said)
@@ -263,3 +346,33 @@ def test_a_number_of_openssl_is_not_told_as_one_of_the_system() -> None:
 
     assert what_failed(ssl.SSLEOFError(8, "[SYS] unknown error (_ssl.c:2393)")) == "SSLEOFError"
     assert what_failed(ConnectionResetError(104, "x")) == "ConnectionResetError: connection reset by peer"
+
+
+@pytest.mark.parametrize("secret", ["pässwörter", 'with "quotes" in it', "ctrl\x01\x02cd", "back\\slash/and"])
+def test_a_secret_in_the_quoting_of_json_is_removed(secret: str) -> None:
+    register(secret)
+    for said in (json.dumps(secret), json.dumps(secret, ensure_ascii=False), json.dumps({"a": [secret]})):
+        assert redact(said) == said.replace(json.dumps(secret)[1:-1], "***").replace(secret, "***")
+
+
+@measurement
+class Named:
+    """Texts of a host."""
+
+    names: tuple[str, ...]
+    by_name: dict[str, str]
+
+
+@probe("test.named", cheap=True, deadline_s=2.0)
+def named_by_others(host: Host) -> Named:
+    """Says what stands in a file that anybody may have written."""
+    login = "redis://me:hunter22@h/?sig=hunter22"
+    return Named(names=(login, host.root), by_name={login: login})
+
+
+def test_no_measurement_holds_the_login_of_an_address() -> None:
+    said: list[Frame] = []
+    work(Host(), [Job("test.named", named_by_others, Named, None, 0.0, 1.0)], said.append)
+    (found,) = [each.value for each in said if each.value is not None]
+    assert "hunter22" not in repr(found)
+    assert found.names == ("redis://***@h/?***", "/")

@@ -12,10 +12,10 @@ import pytest
 from tests.lab.container import run_in_container
 from tests.lab.debian import Suite
 from tests.lab.facts import Kind, kinds
-from tests.lab.product import product_tree
+from tests.lab.product import asked_again, product_tree
 from tests.lab.vm import boot
 from tests.test_fix_server import cut_off
-from vdscheck import pages
+from vdscheck.cli import reference
 from vdscheck.measurements import KERNEL_KEYS
 
 pytestmark = [
@@ -38,7 +38,7 @@ ln -sf /dev/null /etc/sysctl.d/50-default.conf
 sysctl -q -w net.ipv4.tcp_syncookies=0 net.core.somaxconn=8192 vm.max_map_count=70000
 """
 """Files of every kind of precedence, and values that only hold until the reboot."""
-SCHEMA = json.loads(pages.schema())
+SCHEMA = json.loads(reference.schema())
 PARAVIRTUAL = {"nvme": True, "virtio": True, "ide": False, "e1000": False}
 EVERYDAY_CUTS = ("after:write:3",)
 """With one setting written and no more."""
@@ -70,7 +70,9 @@ def job(*steps: str) -> str:
 def reported(kind: Kind, folder: Path) -> dict[str, Any]:
     """The report of a fresh server of a kind."""
     site = product_tree(kind.suite, folder / "site")
-    steps = job(f"{RUN} > out/report.json 2> out/stderr", KEPT.format(keys=" ".join(KERNEL_KEYS)) + " > out/now")
+    steps = job(
+        asked_again(f"{RUN} 2> out/stderr", "out/report.json"), KEPT.format(keys=" ".join(KERNEL_KEYS)) + " > out/now"
+    )
     booted = boot(
         kind.suite, job=steps, out=folder / "out", disk=kind.disk, nic=kind.nic, cpu=kind.cpu, files={"site": site}
     )
@@ -85,20 +87,20 @@ def reported(kind: Kind, folder: Path) -> dict[str, Any]:
 def test_the_report_is_right_about_every_kind_of_fresh_server(kind: Kind, tmp_path: Path) -> None:
     report = reported(kind, tmp_path)
     found = verdicts(report)
-    machine = report["measurements"]["machine.kind"]["value"]
+    machine = report["measurements"]["virt.machine"]["value"]
     now = settings((tmp_path / "out/now").read_text())
     assert found["virt.hypervisor"] == "fail"
     assert (machine["emulated"], machine["container"]) == (True, None)
     assert found["virt.virtio"] == ("pass" if PARAVIRTUAL[kind.disk] and PARAVIRTUAL[kind.nic] else "fail")
     assert (found["virt.cpu-features"] == "pass") == (kind.cpu == "max")
-    clock = report["measurements"]["machine.clocksource"]["value"]["current"]
+    clock = report["measurements"]["virt.clocksource"]["value"]["current"]
     assert clock in CLOCKS[kind.suite]
     assert found["virt.clocksource"] == ("pass" if clock == "tsc" else "fail")
     assert found["time.sync"] == "fail"
-    assert report["measurements"]["clock.kernel"]["value"]["service"] == "systemd-timesyncd"
+    assert report["measurements"]["time.clock"]["value"]["service"] == "systemd-timesyncd"
     assert found["disk.space[/]"] in {"pass", "warn", "fail"}
     assert found["cpu.pressure"] != "unknown"
-    values = report["measurements"]["kernel.sysctls"]["value"]["values"]
+    values = report["measurements"]["sysctl.values"]["value"]["values"]
     assert {key: now[key] for key in values} == values
     errors = [finding for finding in report["findings"] if finding["reason"] in {"error", "timeout"}]
     assert errors == []
@@ -109,14 +111,14 @@ def test_the_report_is_right_about_every_kind_of_fresh_server(kind: Kind, tmp_pa
 def test_a_fresh_debian_12_outlives_a_power_cut_and_is_as_predicted_after_a_reboot(tmp_path: Path) -> None:
     suite: Suite = "bookworm"
     keep = KEPT.format(keys=" ".join(KERNEL_KEYS))
-    told = job(TRICKY, f"{RUN} > out/report.json", f"{keep} > out/now")
+    told = job(TRICKY, asked_again(RUN, "out/report.json"), f"{keep} > out/now")
     before = cut_off(suite, EVERYDAY_CUTS, tmp_path, then=told)
     assert before.rc == 0, before.console[-2000:]
     after = boot(suite, job=f"{keep} > out/now", out=tmp_path / "after", state=tmp_path / "disk.img", keep=False)
     assert after.rc == 0
     now, then = (settings((each.out / "now").read_text()) for each in (before, after))
     report = valid(before.out / "report.json")
-    predicted = report["measurements"]["kernel.boot"]["value"]["keys"]
+    predicted = report["measurements"]["sysctl.boot"]["value"]["keys"]
     wrong = {
         key: (each["value"], then[key], each["where"])
         for key, each in predicted.items()
@@ -150,4 +152,4 @@ def test_a_container_does_not_own_its_kernel(tmp_path: Path, *, userns: bool) ->
     for check_id in ("sysctl.max-map-count", "sysctl.file-handles", "sysctl.persistence"):
         assert by_name[check_id]["verdict"] == "not-applicable", check_id
         assert "ask who runs the host" in by_name[check_id]["summary"]
-    assert report["measurements"]["kernel.owner"]["value"]["ours"] is False
+    assert report["measurements"]["sysctl.owner"]["value"]["ours"] is False

@@ -19,14 +19,15 @@ import pytest
 
 from tests.program import PROGRAM, environment, plugin, vdscheck
 from tests.small_machines import USER, cgroup, run
-from vdscheck import limits, nowhere, pages
-from vdscheck.model import UnavailableError
-from vdscheck.probes import net
-from vdscheck.target import KERNEL_READ_LIMIT_BYTES, READ_LIMIT_BYTES, Host
+from vdscheck.cli import reference
+from vdscheck.model.absence import UnavailableError
+from vdscheck.probes.net import counters
+from vdscheck.process import limits, nowhere
+from vdscheck.target.host import KERNEL_READ_LIMIT_BYTES, READ_LIMIT_BYTES, Host
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make cgroups and namespaces")
 
-SCHEMA = json.loads(pages.schema())
+SCHEMA = json.loads(reference.schema())
 ALL = 24
 """How many of the measurements of a passive run this machine bears at least."""
 
@@ -114,9 +115,10 @@ def test_an_ordinary_user_without_a_name_may_have_few_processes(most: int, still
     assert set(lost(report).values()) <= {f"the limit of processes (ulimit -u {most})"}
 
 
-def test_a_run_that_may_not_start_one_process_measures_nothing_and_is_4() -> None:
+@pytest.mark.parametrize("plan", [(), ("--fix", "--dry-run")])
+def test_a_run_that_may_not_start_one_process_measures_nothing_and_is_4(plan: tuple[str, ...]) -> None:
     with cgroup("pids", pids_max=1) as cell:
-        report = examined(cell=cell, code=4)
+        report = examined(*plan, cell=cell, code=4)
     assert_limited(report, "the limit of processes (pids.max 1)", still=0)
     assert not report["run"]["complete"]
     assert (report["score"]["value"], report["score"]["coverage"]) == (None, 0)
@@ -249,7 +251,7 @@ def test_the_bound_that_a_measuring_process_sets_itself_is_no_limit_of_the_sessi
 def test_without_proc_what_needs_none_is_measured() -> None:
     report = examined(before="umount -l /proc")
     assert_limited(report, "the missing /proc", still=5)
-    assert {"machine.identity", "clock.kernel"} <= taken(report)
+    assert {"host.identity", "time.clock"} <= taken(report)
 
 
 def test_without_sys_what_needs_none_is_measured() -> None:
@@ -294,7 +296,7 @@ def test_a_regular_file_named_dev_null_is_not_written_to(tmp_path: Path) -> None
 def test_with_nothing_of_the_kernel_there_is_still_a_report() -> None:
     report = examined(before="umount -l /sys; mount -t tmpfs none /dev; umount -l /proc")
     assert {"the missing /proc", "the missing /sys"} == set(lost(report).values())
-    assert "machine.identity" in taken(report)
+    assert "host.identity" in taken(report)
 
 
 # System calls
@@ -313,7 +315,7 @@ def test_each_of_these_may_be_refused(calls: str) -> None:
 def test_what_a_filter_of_system_calls_ends_is_named_and_the_rest_is_measured() -> None:
     report = examined(refusing=("socket", "kill"))
     assert_limited(report, "the filter of system calls (seccomp)", still=ALL - 2)
-    assert "kernel.listeners" in lost(report)
+    assert "sysctl.listeners" in lost(report)
 
 
 @pytest.mark.slow
@@ -350,8 +352,8 @@ def test_a_mount_table_of_four_mebibytes_is_read() -> None:
     words = ("--quick", "--only", "disk.space", "--only", "disk.nvme", "--only", "disk.scheduler")
     few = examined(*words, env=environment(PYTHON=sys.executable))
     many = examined(*words, env=environment(PYTHON=sys.executable), before=MANY_MOUNTS)
-    assert taken(many) >= taken(few) - {"storage.file-systems"}
-    assert "storage.file-systems" in taken(many)
+    assert taken(many) >= taken(few) - {"disk.file-systems"}
+    assert "disk.file-systems" in taken(many)
     verdicts = [{each["id"]: each["verdict"] for each in report["findings"]} for report in (few, many)]
     assert verdicts[0] == verdicts[1]
 
@@ -510,7 +512,7 @@ def test_what_leads_nowhere_is_empty_and_what_stands_in_for_it_as_well(monkeypat
 def test_a_window_that_a_loaded_machine_missed_still_gives_a_measurement() -> None:
     over = Host(ends_at=time.monotonic() - 1)
     assert len(list(over.looks(0.5))) == 1
-    (only,) = net.counters.function(over)
+    (only,) = counters.counters.function(over)
     assert only.window_s < 0.5
 
 
@@ -521,7 +523,9 @@ def test_a_window_is_looked_at_until_it_ends() -> None:
 
 
 def test_no_compiled_module_is_written_so_none_is_cut_off_by_a_full_disk(tmp_path: Path) -> None:
-    shutil.copytree(Path(limits.__file__).parent, tmp_path / "vdscheck", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, package in (("vdscheck", "vdscheck"), ("checks", "vdscheck_checks")):
+        source = Path(limits.__file__).parents[2] / name
+        shutil.copytree(source, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     variables = environment(PYTHONPATH=str(tmp_path))
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run([*PROGRAM, "list"], cwd="/", env=variables, capture_output=True, check=False, timeout=60)

@@ -20,13 +20,15 @@ from hypothesis import strategies as st
 from tests import program
 from tests.lab.hog import HOG
 from tests.lab.quota import limited
+from vdscheck.linux import cgroups, own_processes, proc_stat
+from vdscheck.linux.proc_stat import Ticks
 from vdscheck.measurements import Spin, TimeLost
-from vdscheck.model import Absent, Reason, UnavailableError
+from vdscheck.model.absence import Absent, Reason, UnavailableError
 from vdscheck.plugin import Host
-from vdscheck.probes import cgroups, family, gaps, proc_stat, spin, spinner, spinners
-from vdscheck.probes.gaps import Account, Met
-from vdscheck.probes.proc_stat import Ticks
-from vdscheck.probes.spinner import Clocks, Split
+from vdscheck.probes.cpu import gaps, spin_probe, spinner
+from vdscheck.probes.cpu import spin as spinners
+from vdscheck.probes.cpu.gaps import Account, Met
+from vdscheck.probes.cpu.spinner import Clocks, Split
 
 # What is measured here is who takes a CPU: an emulated server beside it would take both.
 pytestmark = pytest.mark.xdist_group("server")
@@ -52,7 +54,7 @@ V2_ROOT = "usage_usec 27230000\nuser_usec 23570000\nsystem_usec 3650000\nnice_us
 
 
 def spun(seconds: float) -> list[Spin]:
-    return list(spin.spin.function(Host(ends_at=time.monotonic() + seconds)))
+    return list(spin_probe.spin.function(Host(ends_at=time.monotonic() + seconds)))
 
 
 # What the kernel writes
@@ -227,7 +229,7 @@ def test_the_cpu_of_a_process_is_the_one_that_it_was_last_on(only_one_cpu: None)
     burn = time.process_time() + 0.01
     while time.process_time() < burn:
         pass
-    assert family.last_cpu(Path("/proc/self/stat").read_text()) == CPU
+    assert own_processes.last_cpu(Path("/proc/self/stat").read_text()) == CPU
     sources = spinner.Sources(CPU, (), (os.getpid(), 1 << 22))
     assert sources.here() == (True, False)
     assert spinner.Sources(CPU + 1, (), (os.getpid(),)).here() == (False,)
@@ -237,7 +239,7 @@ def test_the_cpu_of_a_process_is_the_one_that_it_was_last_on(only_one_cpu: None)
 
 @pytest.mark.parametrize("text", ["", "1 (x) S", "1 (a) b) S " + "1 " * 35, "1 (x) S " + "1 " * 35 + "x 0"])
 def test_a_stat_without_a_cpu_has_none(text: str) -> None:
-    assert family.last_cpu(text) is None
+    assert own_processes.last_cpu(text) is None
 
 
 LOST = TimeLost(
@@ -428,7 +430,7 @@ def test_every_gap_that_a_real_time_task_makes_is_found_and_ascribed_to_other_ta
 
 @pytest.mark.usefixtures("only_one_cpu")
 def test_what_our_own_other_processes_take_is_not_held_against_the_host() -> None:
-    running = spin.spin.function(Host(ends_at=time.monotonic() + 1.5))
+    running = spin_probe.spin.function(Host(ends_at=time.monotonic() + 1.5))
     found = []
     for each in running:
         found.append(each)
@@ -452,7 +454,7 @@ def test_a_window_gives_ever_more_and_leaves_no_process() -> None:
 
 def test_a_generator_that_is_given_up_takes_its_processes_with_it() -> None:
     before = set(children())
-    running = spin.spin.function(Host(ends_at=time.monotonic() + 20))
+    running = spin_probe.spin.function(Host(ends_at=time.monotonic() + 20))
     next(running)
     spinning = [pid for pid in children() if pid not in before]
     assert spinning
@@ -463,7 +465,7 @@ def test_a_generator_that_is_given_up_takes_its_processes_with_it() -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_spinning_process_that_is_ended_or_stopped_is_said_to_have_been(number: signal.Signals) -> None:
     before = set(children())
-    running = spin.spin.function(Host(ends_at=time.monotonic() + 1.2))
+    running = spin_probe.spin.function(Host(ends_at=time.monotonic() + 1.2))
     next(running)
     spinning = sorted(pid for pid in children() if pid not in before)
     os.kill(spinning[0], number)
@@ -475,7 +477,7 @@ def test_a_spinning_process_that_is_ended_or_stopped_is_said_to_have_been(number
 
 def test_a_stop_is_neither_steal_nor_other_tasks() -> None:
     before = set(children())
-    running = spin.spin.function(Host(ends_at=time.monotonic() + 3.0))
+    running = spin_probe.spin.function(Host(ends_at=time.monotonic() + 3.0))
     next(running)
     spinning = sorted(pid for pid in children() if pid not in before)
     os.kill(spinning[0], signal.SIGSTOP)
@@ -519,7 +521,7 @@ def test_no_further_process_is_an_absence_and_leaves_none(monkeypatch: pytest.Mo
 
 def test_spinning_processes_die_with_the_one_that_started_them(tmp_path: Path) -> None:
     script = (
-        "import time\nfrom vdscheck.plugin import Host\nfrom vdscheck.probes.spin import spin\n"
+        "import time\nfrom vdscheck.plugin import Host\nfrom vdscheck.probes.cpu.spin_probe import spin\n"
         "for found in spin.function(Host(ends_at=time.monotonic() + 30)):\n    print('running', flush=True)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as running:
@@ -544,8 +546,8 @@ def test_a_spinning_process_ends_by_itself_when_its_window_is_over() -> None:
 
 def test_an_ordinary_user_may_measure_it() -> None:
     script = (
-        "import ctypes, os, resource, select, time\nimport vdscheck.probes.spinners\nfrom vdscheck.plugin import Host\n"
-        "from vdscheck.probes.spin import spin\n"
+        "import ctypes, os, resource, select, time\nimport vdscheck.probes.cpu.spin\nfrom vdscheck.plugin import Host\n"
+        "from vdscheck.probes.cpu.spin_probe import spin\n"
         "os.setgid(65534)\nos.setuid(65534)\n"
         "*_, last = spin.function(Host(ends_at=time.monotonic() + 0.5))\n"
         "print(last.waiting_known, last.steal is not None, last.spun_s > 0)\n"
@@ -557,7 +559,7 @@ def test_an_ordinary_user_may_measure_it() -> None:
 def test_a_quota_makes_jitter_and_the_finding_calls_it_throttling() -> None:
     with limited(0.1) as group:
         script = (
-            "import os, sys\nimport vdscheck.commands, vdscheck.measure, vdscheck.judge\n"
+            "import os, sys\nimport vdscheck.cli.run, vdscheck.measure.measure, vdscheck.judge.judge\n"
             "from vdscheck.__main__ import main\n"
             f"open('{group}/cgroup.procs', 'w').write(str(os.getpid()))\n"
             "sys.argv[1:] = ['run', '--only', 'cpu.jitter', '--quick', '--json']\nmain()\n"

@@ -299,10 +299,10 @@ def test_a_live_table_whose_terminal_goes_away_is_measured_to_its_end(tmp_path: 
 ASKS = """
 import os, signal, sys, time
 from vdscheck.render.formats import say, show
-from vdscheck.render.live import Live
-from vdscheck.render.progress import progress
-from vdscheck.render.question import can_ask, confirmed
-from vdscheck import output
+from vdscheck.render.text.live import Live
+from vdscheck.render.text.progress import progress
+from vdscheck.render.text.question import can_ask, confirmed
+from vdscheck.cli import output
 
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 could = can_ask()

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vdscheck.model import Reason, UnavailableError
-from vdscheck.target import Host, NotFoundError, safe_text
+from vdscheck.model.absence import Reason, UnavailableError
+from vdscheck.target.host import Host, NotFoundError
+from vdscheck.target.text import safe_text
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_proc_of_this_kernel_mounted_inside_a_root_is_not_read(root: Path) -> 
     script = """
 mount -t proc proc "$1/proc" && "$2" -c '
 import sys
-from vdscheck.target import Host, NotFoundError
+from vdscheck.target.host import Host, NotFoundError
 host = Host(sys.argv[1])
 try:
     print(host.read("/proc/version"))

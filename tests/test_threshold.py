@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.model import Confidence, Reason, SetSysctl, Verdict, not_applicable, unmeasured
+from vdscheck.model.absence import Reason, not_applicable, unmeasured
+from vdscheck.model.fixes import SettingFix
+from vdscheck.model.judgement import Confidence, Verdict
 from vdscheck.stats import Estimate
 from vdscheck.threshold import AtLeast, AtMost, OneOf, merged, spoken
 
@@ -15,7 +17,7 @@ MOST = AtMost(pass_limit=10, fail_limit=20, unit="ms", source="house: a test")
 LEAST = AtLeast(pass_limit=20, fail_limit=10, unit="ms", source="house: a test")
 ONE_LIMIT = AtMost(pass_limit=10, unit="ms", source="house: a test")
 WARNS = AtMost(pass_limit=10, unit="ms", source="house: a test", unmet="warn")
-FIX = SetSysctl("a.b", "1", "0")
+FIX = SettingFix("sysctl", "a.b", "1", "0")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ EARLIER = '{"fix": {"commit": "old"}, "lab": {"commit": "kept"}, "date": "of a f
     [
         ("tests/test_boot_oracle.py", "boot"),
         ("tests/cluster/test_cluster_scale.py", "cluster"),
-        ("tests/test_fix_server.py", "fix"),
+        ("tests/test_fix_server.py", "crashes"),
+        ("tests/test_fix_units.py", "fix"),
         ("tests/lab/test_lab.py", "lab"),
         ("tests/path/test_lab.py", "network"),
         ("tests/test_redis_servers.py", "network"),
@@ -41,8 +42,8 @@ def test_the_record_has_a_line_for_each_part_that_ran_and_keeps_the_others(
     record.write_text(EARLIER)
     monkeypatch.setattr(tiers, "RECORD", record)
     reports = [
-        ("passed", report("tests/test_fix_server.py::test_one@server")),
-        ("failed", report("tests/test_fix_server.py::test_two")),
+        ("passed", report("tests/test_fix_units.py::test_one@server")),
+        ("failed", report("tests/test_fix_units.py::test_two")),
         ("passed", report("tests/test_plan.py::test_of_every_day", slow=False)),
         ("passed", report("tests/test_units.py::test_of_every_day", slow=False)),
     ]

@@ -5,22 +5,28 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fix_hosts import Machine, taken
-from vdscheck.catalogue import ProbeEntry
-from vdscheck.files import NEW_NAME, FixError
-from vdscheck.journal import FOLDER, Journal, unfinished
-from vdscheck.measure import Outcome
-from vdscheck.model import DROP_IN, FixRecord, Reason, Taken, unmeasured
-from vdscheck.supposed import Supposed
-from vdscheck.target import Host
-from vdscheck.transaction import Desk, Kernel, recover
+from tests.fix_hosts import KINDS, Machine, at_desk, taken
+from vdscheck.catalogue.declarations import ProbeEntry
+from vdscheck.fix.files import NEW_NAME, FixError
+from vdscheck.fix.journal import FOLDER, Journal, unfinished
+from vdscheck.fix.transaction import Desk, recover, undo, verified
+from vdscheck.fixes.sysctl import KernelSettings
+from vdscheck.fixes.sysctl.boot import FILE as DROP_IN
+from vdscheck.measure.measure import Outcome
+from vdscheck.model.absence import Reason, unmeasured
+from vdscheck.model.fixes import FixRecord
+from vdscheck.model.report import Taken
+from vdscheck.process import signals
+from vdscheck.target.host import Host
+from vdscheck.target.what_if import Supposed
 
 REUSE, SOMAXCONN, IDLE = "net.ipv4.tcp_tw_reuse", "net.core.somaxconn", "net.ipv4.tcp_slow_start_after_idle"
 FILTER = "net.ipv4.conf.all.rp_filter"
@@ -37,7 +43,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_what_covers_a_setting_and_is_none_is_told_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    kernel = Kernel(str(tmp_path))
+    kernel = KernelSettings(str(tmp_path))
     for key in ("pipe", "folder"):
         with pytest.raises(OSError, match="something else than a setting"):
             kernel.seen(key)
@@ -50,7 +56,7 @@ def state(machine: Machine) -> tuple[dict[str, str], dict[str, bytes]]:
     return machine.values, machine.files
 
 
-class Odd(Kernel):
+class Odd(KernelSettings):
     """A kernel that does something else with one key."""
 
     def __init__(self, machine: Machine, key: str, act: Callable[[str], str | None]) -> None:
@@ -65,7 +71,7 @@ class Odd(Kernel):
 
 
 def odd(machine: Machine, key: str, act: Callable[[str], str | None]) -> dict[str, Any]:
-    return {"desk": Desk(machine.host, Odd(machine, key, act), "1.2.3")}
+    return {"desk": at_desk(machine, Odd(machine, key, act))}
 
 
 # Reading back
@@ -192,7 +198,7 @@ def test_our_file_edited_during_the_question_is_planned_again(machine: Machine) 
 
 
 def test_settings_that_never_rest_are_given_up_after_three_plans(machine: Machine) -> None:
-    class Restless(Kernel):
+    class Restless(KernelSettings):
         reads = 0
 
         def read(self, key: str) -> str | None:
@@ -201,7 +207,7 @@ def test_settings_that_never_rest_are_given_up_after_three_plans(machine: Machin
             return str(10 + self.reads)
 
     before = state(machine)
-    record = machine.fix(desk=Desk(machine.host, Restless(str(machine.settings)), "1"))
+    record = machine.fix(desk=at_desk(machine, Restless(str(machine.settings))))
     assert record.outcome == "refused"
     assert "changed 3 times" in record.detail
     assert state(machine) == before
@@ -245,8 +251,8 @@ def spoiling(machine: Machine, spoiled: Iterable[int]) -> Callable[[Host, Iterab
         if not isinstance(host, Supposed):
             seen[0] += 1
             if seen[0] in chosen:
-                values = outcome.measurements["kernel.sysctls"].value
-                outcome.measurements["kernel.sysctls"] = taken(
+                values = outcome.measurements["sysctl.values"].value
+                outcome.measurements["sysctl.values"] = taken(
                     type(values)(values={**values.values, "net.ipv4.tcp_syncookies": "0"}, missing=values.missing)
                 )
         return outcome
@@ -277,8 +283,8 @@ def forgetful(
         if isinstance(host, Supposed) is supposed:
             seen[0] += 1
             if seen[0] in chosen:
-                del outcome.measurements["kernel.boot"]
-                outcome.measurements["kernel.boot"] = LATE
+                del outcome.measurements["sysctl.boot"]
+                outcome.measurements["sysctl.boot"] = LATE
         return outcome
 
     return measure
@@ -386,6 +392,45 @@ def test_a_value_that_cannot_be_read_after_it_was_given_back_is_looked_at_again(
     assert machine.states() == ["undoing"]
 
 
+def test_all_that_could_not_be_given_back_is_named_and_nothing_is_called_gone_that_was_not_read(
+    machine: Machine,
+) -> None:
+    machine.fix()
+    for key in (REUSE, IDLE):
+        value, aside = machine.path(key), machine.path(key).with_name(f"aside-{key}")
+        value.rename(aside)
+        value.symlink_to(aside)
+    (machine.root / OURS).unlink()
+    (machine.root / OURS).symlink_to("/nowhere")
+    with pytest.raises(FixError) as refused:
+        machine.undo()
+    assert [each in str(refused.value) for each in (REUSE, IDLE, OURS)] == [True] * 3
+    entry = Journal.made(machine.host, KINDS).latest()
+    assert entry is not None
+    said = verified(entry, at_desk(machine, KernelSettings(str(machine.settings))))
+    assert sum("cannot be read" in each for each in said) == 2
+    assert "gone" not in repr(said)
+
+
+def test_a_file_that_could_not_be_given_back_is_not_called_given_back(machine: Machine) -> None:
+    folder = (machine.root / OURS).parent
+
+    def ended_as_soon_as_our_file_is_there() -> bool:
+        if (machine.root / OURS).exists():
+            folder.chmod(0o777)
+        return (machine.root / OURS).exists()
+
+    record = machine.fix(stopped=ended_as_soon_as_our_file_is_there)
+    assert record.outcome == "given-back"
+    assert "can be written by others" in record.detail
+    in_file = [each for each in record.changes if each.file is not None]
+    assert in_file
+    assert {each.outcome for each in in_file} == {"left"}
+    folder.chmod(0o755)
+    assert machine.undo() == ()
+    assert machine.states() == ["given-back"]
+
+
 def test_a_key_that_is_gone_stops_no_undo(machine: Machine) -> None:
     machine.fix()
     machine.path(REUSE).unlink()
@@ -414,7 +459,7 @@ def test_our_file_comes_back_byte_by_byte_with_its_mode(machine: Machine) -> Non
 
 
 def test_what_was_ended_in_the_middle_is_said_and_given_back(machine: Machine) -> None:
-    class Dies(Kernel):
+    class Dies(KernelSettings):
         def write(self, key: str, value: str) -> None:
             super().write(key, value)
             if key == REUSE:
@@ -423,19 +468,19 @@ def test_what_was_ended_in_the_middle_is_said_and_given_back(machine: Machine) -
     before = state(machine)
     child = os.fork()
     if child == 0:
-        machine.fix(desk=Desk(machine.host, Dies(str(machine.settings)), "1"))
+        machine.fix(desk=at_desk(machine, Dies(str(machine.settings))))
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert machine.read(REUSE) == "1"
-    said = unfinished(machine.host)
+    said = unfinished(machine.host, KINDS)
     assert said is not None
     assert "a fix was ended in the middle" in said
-    journal = Journal.opened(machine.host)
+    journal = Journal.opened(machine.host, KINDS)
     assert journal is not None
     assert [done.left for done in recover(journal, machine.desk)] == [()]
     journal.close()
     assert state(machine) == before
-    assert unfinished(machine.host) is None
+    assert unfinished(machine.host, KINDS) is None
 
 
 # Folders and links
@@ -523,8 +568,8 @@ def test_the_journal_says_all_that_a_person_needs_to_give_it_back(machine: Machi
     (path,) = (machine.root / ENTRIES).iterdir()
     said = json.loads(path.read_text())
     assert {each["key"]: (each["before"], each["wanted"]) for each in said["settings"]}[REUSE] == ("2", "1")
-    assert said["file_before"] is None
-    assert (said["state"], said["version"], said["boot_id"][:5]) == ("held", "1.2.3", "boot-")
+    assert [each["before"] for each in said["files"]] == [None]
+    assert (said["state"], said["version"], said["boot_id"].count("-")) == ("held", "1.2.3", 4)
     assert path.stat().st_mode & 0o7777 == 0o644
     assert path.name == f"{said['id']}.json"
 
@@ -540,7 +585,7 @@ def truncate(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
 
 
 def empty(path: Path) -> None:
@@ -581,7 +626,7 @@ def writable_above(path: Path) -> None:
     [
         (truncate, "is damaged"),
         (empty, "is damaged"),
-        (newer, "has format 2, and this version reads 1"),
+        (newer, "has format 3, and this version reads 2"),
         (another, "says that it is"),
         (link, "is a symbolic link"),
         (others, "is not root's alone"),
@@ -604,14 +649,22 @@ def test_a_journal_that_cannot_be_trusted_is_refused(
     assert (record.outcome, said in record.detail) == ("refused", True)
     assert machine.read(REUSE) == "0"
     assert machine.files == before[1]
-    told = unfinished(machine.host)
+    told = unfinished(machine.host, KINDS)
     assert told is not None
     assert said in told
     assert "\n" not in told
 
 
-def test_a_lock_with_another_name_is_refused_and_stays_as_it_is(machine: Machine) -> None:
-    held = Journal.made(machine.host)
+def test_another_name_of_the_lock_blocks_nothing(machine: Machine) -> None:
+    assert machine.fix().outcome == "applied"
+    lock = machine.root / "var/lib/vdscheck/lock"
+    os.link(lock, machine.root / "var/lib/vdscheck/of-a-backup")
+    assert machine.undo() == ()
+    assert machine.fix().outcome == "applied"
+
+
+def test_a_lock_that_is_another_file_as_well_is_refused_and_stays_as_it_is(machine: Machine) -> None:
+    held = Journal.made(machine.host, KINDS)
     held.close()
     other = machine.root / "srv/other"
     other.parent.mkdir(exist_ok=True)
@@ -620,7 +673,7 @@ def test_a_lock_with_another_name_is_refused_and_stays_as_it_is(machine: Machine
     (machine.root / "var/lib/vdscheck/lock").unlink(missing_ok=True)
     os.link(other, machine.root / "var/lib/vdscheck/lock")
     record = machine.fix()
-    assert (record.outcome, "has another name (a hard link)" in record.detail) == ("refused", True)
+    assert (record.outcome, "is another file as well (a hard link)" in record.detail) == ("refused", True)
     assert other.stat().st_mode & 0o777 == 0o644
 
 
@@ -673,6 +726,77 @@ def test_what_was_set_in_another_network_namespace_is_not_set_in_this_one(machin
     assert machine.values != fixed
 
 
+@pytest.mark.parametrize("shown", ["", "\n", "not an id\n"])
+def test_where_this_boot_is_not_told_nothing_is_called_given_back(machine: Machine, shown: str) -> None:
+    assert machine.fix().outcome == "applied"
+    fixed = machine.values
+    boot_id = machine.settings / "kernel/random/boot_id"
+    before = boot_id.read_text()
+    boot_id.write_text(shown)
+    with pytest.raises(FixError, match="boot_id cannot be read, so it is not known whether this is the boot of"):
+        machine.undo()
+    assert machine.values == fixed
+    boot_id.write_text(before)
+    assert machine.undo() == ()
+    assert machine.values != fixed
+
+
+@pytest.mark.parametrize("folder", ["run", "usr/local/lib", "usr/lib", "lib"])
+def test_a_file_of_our_name_that_ours_would_hide_is_named_before_anything_is_changed(
+    machine: Machine, folder: str
+) -> None:
+    if folder == "lib":  # as on Debian 11 and before: no link to usr/lib
+        (machine.root / "lib").unlink(missing_ok=True)
+    machine.file(f"{folder}/sysctl.d/90-vdscheck.conf", "kernel.kptr_restrict = 2\n")
+    before = state(machine)
+    record = machine.fix()
+    assert (record.outcome, state(machine)) == ("refused", before)
+    why = f"would keep /{folder}/sysctl.d/90-vdscheck.conf from being applied at boot"
+    assert why in record.detail
+    shown = machine.fix(dry_run=True)
+    assert (shown.outcome, why in shown.detail) == ("planned", True)
+    machine.file(OURS, "kernel.panic = 1\n")
+    assert machine.fix().outcome == "applied"
+
+
+def test_where_this_boot_is_not_told_nothing_is_fixed(machine: Machine) -> None:
+    before = state(machine)
+    (machine.settings / "kernel/random/boot_id").write_text("")
+    record = machine.fix()
+    assert (record.outcome, "boot_id cannot be read" in record.detail) == ("refused", True)
+    assert state(machine) == before
+
+
+def test_a_namespace_with_the_number_of_one_that_is_gone_is_another(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespace = machine.root / "proc/self/ns/net"
+    namespace.parent.mkdir(parents=True)
+    namespace.symlink_to("net:[1]")
+    monkeypatch.setattr("vdscheck.fix.transaction.network_namespace_cookie", lambda: 7)
+    assert machine.fix().outcome == "applied"
+    fixed = machine.values
+    monkeypatch.setattr("vdscheck.fix.transaction.network_namespace_cookie", lambda: 8)
+    with pytest.raises(FixError, match=r"was made in another network namespace \(net:\[1\]\)"):
+        machine.undo()
+    assert machine.values == fixed
+    monkeypatch.setattr("vdscheck.fix.transaction.network_namespace_cookie", lambda: 7)
+    assert machine.undo() == ()
+    assert machine.values != fixed
+
+
+def test_an_entry_without_the_cookie_of_its_namespace_is_told_by_the_number(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespace = machine.root / "proc/self/ns/net"
+    namespace.parent.mkdir(parents=True)
+    namespace.symlink_to("net:[1]")
+    monkeypatch.setattr("vdscheck.fix.transaction.network_namespace_cookie", lambda: None)
+    assert machine.fix().outcome == "applied"
+    monkeypatch.setattr("vdscheck.fix.transaction.network_namespace_cookie", lambda: 8)
+    assert machine.undo() == ()
+
+
 def test_after_a_reboot_no_namespace_keeps_an_entry_from_being_undone(machine: Machine) -> None:
     namespace = machine.root / "proc/self/ns/net"
     namespace.parent.mkdir(parents=True)
@@ -690,6 +814,97 @@ def test_an_entry_of_before_that_names_no_namespace_is_given_back_as_it_was(mach
     namespace.parent.mkdir(parents=True)
     namespace.symlink_to("net:[2]")
     assert machine.undo() == ()
+
+
+# Who may read our file reads it afterwards, and nobody else: neither there nor in the journal
+
+OTHERS, A_GROUP, ALL = 2**32 - 1, 12345, 0o644
+_TAGS = {"owner": 0x01, "user": 0x02, "group": 0x04, "mask": 0x10, "others": 0x20}
+
+
+def acl(**permissions: int) -> bytes:
+    """An ACL; `user` is that of user 12345."""
+    entries = ((_TAGS[name], number, 12345 if name == "user" else OTHERS) for name, number in permissions.items())
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+
+
+def ours(machine: Machine, mode: int = ALL, permissions: bytes | None = None) -> Path:
+    """Our file as an administrator has it, with a secret in a comment."""
+    path = machine.root / OURS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("# token hunter22\nvm.swappiness = 10\n")
+    path.chmod(mode)
+    if permissions is not None:
+        os.setxattr(path, "system.posix_acl_access", permissions)
+    return path
+
+
+def rights(path: Path) -> tuple[int, bytes | None]:
+    names = os.listxattr(path)
+    found = os.getxattr(path, "system.posix_acl_access") if "system.posix_acl_access" in names else None
+    return path.stat().st_mode & 0o7777, found
+
+
+def written(machine: Machine) -> Path:
+    """The one entry of the journal."""
+    (path,) = (machine.root / ENTRIES).iterdir()
+    return path
+
+
+PRIVATE: dict[str, Callable[[Machine], Path]] = {
+    "for root alone": lambda machine: ours(machine, 0o600),
+    "not for its group": lambda machine: ours(machine, 0o604),
+    "not for others": lambda machine: ours(machine, 0o640),
+    "not for a user": lambda machine: ours(machine, ALL, acl(owner=6, user=0, group=4, mask=4, others=4)),
+    "for a user, and not for the group": lambda machine: ours(
+        machine, ALL, acl(owner=6, user=4, group=0, mask=4, others=0)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PRIVATE)
+def test_what_was_not_for_everybody_stays_so_in_the_file_and_in_the_journal(machine: Machine, case: str) -> None:
+    path = PRIVATE[case](machine)
+    before = rights(path)
+    assert machine.fix().outcome == "applied"
+    assert rights(path) == before
+    assert rights(written(machine)) == (0o600, None)
+    assert machine.undo() == ()
+    assert rights(path) == before
+    assert rights(written(machine)) == (0o600, None)
+
+
+def test_in_a_folder_that_is_closed_the_journal_is_closed_too(machine: Machine) -> None:
+    path = ours(machine)
+    path.parent.chmod(0o700)
+    assert machine.fix().outcome == "applied"
+    assert rights(written(machine)) == (0o600, None)
+    assert machine.undo() == ()
+    assert (rights(path), rights(written(machine))) == ((ALL, None), (0o600, None))
+
+
+@pytest.mark.parametrize("permissions", [None, acl(owner=6, user=4, group=0, mask=4, others=0)])
+def test_what_was_closed_after_a_fix_is_not_opened_by_its_undo(machine: Machine, permissions: bytes | None) -> None:
+    path = ours(machine)
+    assert machine.fix().outcome == "applied"
+    assert rights(written(machine)) == (ALL, None)
+    with path.open("a") as file:
+        file.write("# another token\n")
+    path.chmod(0o600)
+    if permissions is not None:
+        os.setxattr(path, "system.posix_acl_access", permissions)
+    closed = rights(path)
+    assert machine.undo() == ()
+    assert rights(path) == closed
+    assert path.read_text() == "# token hunter22\nvm.swappiness = 10\n# another token\n"
+
+
+def test_a_file_of_ours_that_is_new_may_be_read_by_everybody(machine: Machine) -> None:
+    assert machine.fix().outcome == "applied"
+    assert (rights(machine.root / OURS), rights(written(machine))) == ((ALL, None), (ALL, None))
+
+
+# Folders of others
 
 
 def to_everybody(path: Path) -> None:
@@ -739,17 +954,27 @@ def test_a_folder_that_a_link_of_the_way_leads_through_is_looked_at_too(machine:
     assert (record.outcome, "/srv/shared can be written by others" in record.detail) == ("refused", True)
 
 
-def test_a_sticky_folder_of_the_drop_in_is_refused_and_one_above_it_is_not(machine: Machine) -> None:
-    folder = machine.root / "etc/sysctl.d"
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o1777)
+@pytest.mark.parametrize("name", ["etc/sysctl.d", "etc", "var/lib"])
+def test_a_sticky_folder_is_one_that_others_can_write(machine: Machine, name: str) -> None:
+    for each in ("etc/sysctl.d", "var/lib"):
+        (machine.root / each).mkdir(parents=True, exist_ok=True)
+    (machine.root / name).chmod(0o1777)
     before = state(machine)
     record = machine.fix()
-    assert (record.outcome, "/etc/sysctl.d can be written by others" in record.detail) == ("refused", True)
+    assert (record.outcome, f"/{name} can be written by others" in record.detail) == ("refused", True)
     assert state(machine) == before
-    folder.chmod(0o755)
-    machine.root.chmod(0o1777)
-    assert machine.fix().outcome == "applied"
+
+
+def test_a_link_that_others_made_in_a_sticky_folder_leads_nowhere(machine: Machine) -> None:
+    (machine.root / "etc/cron.daily").mkdir(parents=True)
+    shutil.rmtree(machine.root / "etc/sysctl.d", ignore_errors=True)
+    (machine.root / "etc/sysctl.d").symlink_to("cron.daily")
+    os.chown(machine.root / "etc/sysctl.d", 12345, 12345, follow_symlinks=False)
+    (machine.root / "etc").chmod(0o1777)
+    before = state(machine)
+    record = machine.fix()
+    assert (record.outcome, "/etc can be written by others" in record.detail) == ("refused", True)
+    assert state(machine) == before
 
 
 @pytest.mark.parametrize("where", ["etc/sysctl.d", "var/lib/vdscheck/journal"])
@@ -769,7 +994,7 @@ def test_what_stands_in_the_place_of_a_new_file_is_named_before_anything_is_chan
 
 
 def test_a_journal_that_another_holds_is_refused(machine: Machine) -> None:
-    held = Journal.made(machine.host)
+    held = Journal.made(machine.host, KINDS)
     held.lock()
     before = state(machine)
     record = machine.fix()
@@ -790,3 +1015,59 @@ def test_entries_are_numbered_whatever_the_clock_says(machine: Machine) -> None:
     names = sorted(path.name for path in (machine.root / ENTRIES).iterdir())
     assert [name.rpartition("-")[2] for name in names] == ["1.json", "2.json"]
     assert machine.states() == ["undone", "held"]
+
+
+# Signals that come while something is given back
+
+
+@pytest.fixture
+def signalled() -> Iterator[list[int]]:
+    """What listens for signals, as the program does: each one that has come."""
+    received: list[int] = []
+    signals.listen(received)
+    yield received
+    signals.listen(())
+
+
+def after_a_value(machine: Machine, received: list[int]) -> Desk:
+    """The terminal is closed as soon as the first value was given back."""
+
+    def closed(value: str) -> str:
+        received.append(signal.SIGHUP)
+        return value
+
+    return at_desk(machine, Odd(machine, REUSE, closed))
+
+
+def test_an_undo_that_has_begun_gives_back_all_of_it_whatever_signals_come(
+    machine: Machine, signalled: list[int]
+) -> None:
+    start = state(machine)
+    assert machine.fix().outcome == "applied"
+    journal = Journal.made(machine.host, KINDS)
+    found = undo(journal, after_a_value(machine, signalled))
+    journal.close()
+    assert (found is not None, signalled) == (True, [signal.SIGHUP])
+    assert (state(machine), machine.states()) == (start, ["undone"])
+
+
+def test_what_a_fix_had_left_behind_is_given_back_whole_whatever_signals_come(
+    machine: Machine, signalled: list[int]
+) -> None:
+    start = state(machine)
+    assert machine.fix().outcome == "applied"
+    path = next((machine.root / ENTRIES).iterdir())
+    path.write_text(path.read_text().replace('"held"', '"begun"'))
+    journal = Journal.made(machine.host, KINDS)
+    assert len(recover(journal, after_a_value(machine, signalled))) == 1
+    journal.close()
+    assert (state(machine), machine.states()) == (start, ["given-back"])
+
+
+def test_an_undo_that_is_ended_before_it_begins_gives_back_nothing(machine: Machine, signalled: list[int]) -> None:
+    assert machine.fix().outcome == "applied"
+    fixed = state(machine)
+    signalled.append(signal.SIGTERM)
+    with pytest.raises(FixError, match="interrupted"):
+        machine.undo()
+    assert (state(machine), machine.states()) == (fixed, ["held"])

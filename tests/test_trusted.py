@@ -7,6 +7,8 @@ import resource
 import shutil
 import signal
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,8 +32,8 @@ from tests.users import (
     mounted,
     unshare,
 )
-from vdscheck import trusted
-from vdscheck.model import UnavailableError
+from vdscheck.model.absence import UnavailableError
+from vdscheck.target import trusted
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
 
@@ -488,3 +490,36 @@ def test_owners_are_the_word_of_whoever_serves_the_file_system(folder: Path, ser
     expected = f"untrusted: {served} is on a file system that a program of another user serves ({said})"
     found = called_as(VICTIM, lambda: outcome(served / "file"), prepare=prepare)
     assert found == (expected if said else GOOD.decode())
+
+
+NAMES_OF_MOUNTS = (
+    "plain",
+    "a space",
+    "tab\t",
+    "cr\r",
+    "vt\x0b",
+    "fs\x1c",
+    "nel\x85",
+    "nbsp\xa0",
+    "em\u2003",
+    "line\u2028",
+)
+SEES = """
+import os, sys
+from vdscheck.target.host import kernel_file_systems, mounted
+devices = {device for device, kind, _ in mounted() if kind == "proc"}
+for name in sys.argv[1:]:
+    device = os.stat(name).st_dev
+    print(device in devices and device in kernel_file_systems(), ascii(name))
+"""
+
+
+def test_a_mount_is_seen_whatever_its_place_is_called(tmp_path: Path) -> None:
+    """Of the bytes that end a line or a word somewhere, mountinfo escapes only the newline, the space and the tab."""
+    for name in NAMES_OF_MOUNTS:
+        (tmp_path / name).mkdir()
+    script = 'for each; do mount -t proc proc "$each"; done; exec "$python" -c "$sees" "$@"'
+    words = ["unshare", "-m", "--propagation", "private", "sh", "-euc", script, "sh", *NAMES_OF_MOUNTS]
+    environment = {**os.environ, "python": sys.executable, "sees": SEES}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"True {name!a}" for name in NAMES_OF_MOUNTS]

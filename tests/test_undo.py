@@ -11,10 +11,10 @@ import pytest
 
 from tests import boot_hosts
 from tests.fix_namespace import in_namespace
-from tests.program import vdscheck
-from vdscheck import pages
+from tests.program import plugin, vdscheck
+from vdscheck.cli import reference
 
-SCHEMA = json.loads(pages.schema())
+SCHEMA = json.loads(reference.schema())
 OLD = "net.core.somaxconn = 128"
 NEW = "net.core.somaxconn = 4096"
 REUSE = "net.ipv4.tcp_tw_reuse"
@@ -146,7 +146,7 @@ def test_after_a_reboot_the_value_is_as_the_boot_left_it() -> None:
 def test_an_entry_that_names_no_file_does_not_make_its_line_go_away() -> None:
     edit = (
         "import glob, json; path, = glob.glob('/var/lib/vdscheck/journal/*.json'); entry = json.load(open(path)); "
-        "entry['file_after'] = None; json.dump(entry, open(path, 'w'))"
+        "entry['files'] = []; json.dump(entry, open(path, 'w'))"
     )
     found = parts(f'fix --yes -q > /dev/null; "$PYTHON" -c {shlex.quote(edit)}; vdscheck undo --json; code')
     said, code = found[0].splitlines()
@@ -158,9 +158,10 @@ def test_an_entry_that_names_no_file_does_not_make_its_line_go_away() -> None:
 @needs_root
 @pytest.mark.slow
 def test_what_cannot_be_seen_of_the_next_boot_is_not_claimed(tmp_path: Path) -> None:
-    from tests.program import plugin
-
-    blind = plugin(tmp_path, "from vdscheck.probes import boot\nobject.__setattr__(boot.boot_truth, 'deadline_s', 0.0)")
+    blind = plugin(
+        tmp_path,
+        "from vdscheck.probes.sysctl.boot import predict\nobject.__setattr__(predict.boot_truth, 'deadline_s', 0.0)",
+    )
     found = parts(
         f"cp -r {shlex.quote(str(blind))} plugins; chmod 755 . plugins; fix --yes -q > /dev/null\n"
         "PYTHONPATH=$PWD/plugins vdscheck undo --json; code"
@@ -309,3 +310,94 @@ def test_a_drop_in_that_somebody_else_can_write_is_refused(make: str, why: str) 
     assert "code 3" in undone
     assert found[3].splitlines()[:2] == ["code 0", OLD]
     assert found[3].splitlines()[-1] == "kernel.panic = 10"
+
+
+BROKEN = {
+    "raises": "raise RuntimeError('x')",
+    "ends": "import os; os._exit(3)",
+    "taken": "from vdscheck.fixes.sysctl import KernelSettings\nmine = KernelSettings()",
+}
+
+
+@needs_root
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_plugin_is_named_and_keeps_nobody_from_undoing(tmp_path: Path, name: str) -> None:
+    broken = plugin(tmp_path, BROKEN[name])
+    found = parts(
+        f"""
+        cp -r {shlex.quote(str(broken))} plugins; chmod 755 . plugins
+        fix --yes -q > /dev/null; code
+        PYTHONPATH=$PWD/plugins fix --yes -q > /dev/null 2>&1; code
+        PYTHONPATH=$PWD/plugins vdscheck undo 2>said >/dev/null; code
+        grep -c "^vdscheck: passed over: .*acme" said
+        PYTHONPATH=$PWD/plugins vdscheck undo --list 2>/dev/null | grep -c undone
+        PYTHONPATH=$PWD/plugins vdscheck --version > /dev/null; code
+        """
+    )
+    assert found[0].splitlines() == ["code 0", "code 2", "code 0", "1", "1", "code 0"], found
+
+
+SLOW = 'strace -f -o /dev/null -e trace=unlinkat -e inject=unlinkat:delay_enter=2500000 "$PYTHON" -m vdscheck'
+"""Removing our file takes its time."""
+STRUCK = """
+        struck() {
+          while ! eval "$1"; do sleep 0.05; done
+          shift
+          for name in "$@"; do kill -$name $(pgrep -P $run); sleep 1.4; done
+          wait $run; code
+          sysctl -n net.core.somaxconn; ls /etc/sysctl.d
+          sed -n 's/.*"state": "\\(.*\\)".*/\\1/p' /var/lib/vdscheck/journal/*
+        }
+"""
+
+
+@needs_root
+@pytest.mark.parametrize(("names", "code"), [("TERM TERM", 143), ("HUP TERM", 129), ("TERM TERM TERM", 143)])
+def test_an_undo_that_has_begun_is_whole_however_often_it_is_interrupted(names: str, code: int) -> None:
+    found = parts(
+        f"""
+        {STRUCK}
+        fix --yes -q > /dev/null
+        {SLOW} undo > said 2>&1 & run=$!
+        struck '[ "$(sysctl -n net.core.somaxconn)" = 128 ]' {names}
+        """
+    )
+    assert found[0].splitlines() == [f"code {code}", "128", "undone"], found
+
+
+@needs_root
+def test_a_fix_that_gives_back_is_whole_however_often_it_is_interrupted() -> None:
+    found = parts(
+        f"""
+        {STRUCK}
+        {SLOW} --fix --yes -q --passive --only 'sysctl.*' > said 2>&1 & run=$!
+        struck '[ -e /etc/sysctl.d/90-vdscheck.conf ]' TERM TERM
+        """
+    )
+    assert found[0].splitlines() == ["code 143", "128", "given-back"], found
+
+
+CONF = "/proc/sys/net/ipv4/conf"
+
+
+@needs_root
+@pytest.mark.parametrize("how", ["undo", "interrupted"])
+def test_what_forwarding_brings_for_interfaces_and_redirects_comes_back(how: str) -> None:
+    """Turning it off turns redirects on, and each interface's own forwarding off: net/ipv4/devinet.c."""
+    end = "vdscheck undo" if how == "undo" else "true"
+    stop = "" if how == "undo" else "strace -o /dev/null -e trace=renameat -e inject=renameat:signal=TERM:when=2"
+    found = parts(
+        f"""
+        ip link add d1 type dummy; ip link add d2.7 type dummy
+        echo 1 > {CONF}/d1/forwarding; echo 0 > {CONF}/all/accept_redirects
+        state() {{ cat {CONF}/all/accept_redirects {CONF}/*/forwarding /proc/sys/net/ipv4/ip_forward | tr '\\n' ' '; }}
+        before=$(state)
+        set -- --fix --yes --passive -q --profile kubernetes-node --only sysctl.ip-forward
+        {stop} "$PYTHON" -m vdscheck "$@" >said 2>&1; code
+        [ {how} = interrupted ] || sysctl -n net.ipv4.ip_forward
+        {end} > undone; code
+        after=$(state); [ "$before" = "$after" ] && echo same || echo "$before $after"
+        """
+    )
+    expected = ["code 0", "1", "code 0", "same"] if how == "undo" else ["code 143", "code 0", "same"]
+    assert found[0].splitlines() == expected, found

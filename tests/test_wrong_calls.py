@@ -6,6 +6,7 @@ Both come from the program's own tables, so that a new one is tried without bein
 import datetime as dt
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -19,16 +20,18 @@ from hypothesis import strategies as st
 
 from tests.hostile_values import json_values, texts
 from tests.program import vdscheck
-from vdscheck import __version__, cli, commands, config, ruleset
-from vdscheck.catalogue import Catalogue, load
+from vdscheck import __version__, codec
+from vdscheck.catalogue.catalogue import Catalogue, load
+from vdscheck.cli import app, config, request
 from vdscheck.render.formats import LINE_LIMIT
+from vdscheck.ruleset import ruleset
 
 # Options
 
 
 def options() -> Iterator[tuple[str, Any]]:
     """Each command with each of its options and arguments that takes a value, as typer makes them."""
-    group: Any = typer.main.get_command(cli.app)
+    group: Any = typer.main.get_command(app.app)
     for name, command in group.commands.items():
         for each in command.params:
             if is_argument(each) or not each.is_flag:
@@ -48,7 +51,7 @@ LONG = "x" * 130_000
 
 
 def refused(capfd: pytest.CaptureFixture[str], *words: str) -> str:
-    code = cli.program([], words)
+    code = app.program([], words)
     out, said = capfd.readouterr()
     assert (code, out) == (2, ""), said
     assert said.startswith("vdscheck: ")
@@ -166,7 +169,7 @@ def test_completion_without_what_a_shell_sets_is_no_bug(
         monkeypatch.delenv(name, raising=False)
     for name, value in {"_VDSCHECK_COMPLETE": f"complete_{shell}", **variables}.items():
         monkeypatch.setenv(name, value)
-    code = cli.program([], [])
+    code = app.program([], [])
     _, said = capfd.readouterr()
     assert code in (0, 2)
     assert len(said.splitlines()) == (1 if code else 0)
@@ -239,7 +242,7 @@ def catalogue() -> Catalogue:
 def prepared(file: Path) -> None:
     """All that is made of a configuration before anything is measured."""
     read = config.read(str(file))
-    found = commands.Settings(commands.Asked(), read.file, read.values)
+    found = request.Settings(request.Asked(), read.file, read.values)
     profiles = list(found.first("profile", (), ("web",)))
     ruleset.build(catalogue(), profiles, found.overrides, __version__)
     assert found.terminal is not None
@@ -255,9 +258,25 @@ def used_or_refused(folder: Path, written: Mapping[str, Any]) -> None:
     said = ""
     try:
         prepared(file)
-    except commands.USAGE_ERRORS as error:
+    except request.USAGE_ERRORS as error:
         said = str(error)
     assert len(said.splitlines()) <= 1, said
+
+
+@pytest.mark.parametrize("name", ["\r", "a\nb", "\u2028", "\x85" * 300, "\ud800"])
+@pytest.mark.parametrize("value", [1 << 64, 10.0**300])
+def test_a_name_that_breaks_lines_is_refused_in_one(tmp_path: Path, name: str, value: float) -> None:
+    with pytest.raises(codec.CodecError) as refused:
+        codec.refuse_absurd({"context": {name: value}})
+    assert len(str(refused.value).splitlines()) == 1
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["\r", "a\nb", "\u2028"])
+def test_a_configuration_with_such_names_and_values_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    named: list[dict[str, Any]] = [{json.dumps(name): []}, {"only": [name]}, {"severity": {name: "low"}}]
+    for written in (*named, {"profile": [name]}):
+        used_or_refused(tmp_path, written)
 
 
 @pytest.mark.parametrize("key", config.KEYS)
@@ -303,3 +322,24 @@ def test_a_configuration_beyond_all_measure_is_one_line(tmp_path: Path, text: st
         config.read(str(file))
     assert said in str(why.value)
     assert len(str(why.value).splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_are_not_installed_through_a_home_of_somebody_else(tmp_path: Path, shell: str) -> None:
+    theirs, victim = tmp_path / "theirs", tmp_path / "victim"
+    theirs.mkdir()
+    victim.write_text("root's\n")
+    for name in (".bashrc", ".zshrc", ".bash_completions/vdscheck.sh", ".config/fish/completions/vdscheck.fish"):
+        (theirs / name).parent.mkdir(parents=True, exist_ok=True)
+        (theirs / name).symlink_to(victim)
+    os.chown(theirs, 64001, 64001)
+    here = {"HOME": str(theirs), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = vdscheck("--install-completion", shell, env=here)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "run it as the user whose HOME it is" in done.stderr
+    assert victim.read_text() == "root's\n"
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    assert vdscheck("--install-completion", shell, env=here | {"HOME": str(mine)}).returncode == 0
+    assert list(mine.iterdir())

@@ -16,6 +16,7 @@ OUTCOMES = ("passed", "failed", "error", "skipped")
 PARTS = {
     "boot": ("tests/test_boot_*.py",),
     "cluster": ("tests/cluster/*",),
+    "crashes": ("tests/test_fix_chains.py", "tests/test_fix_crashes.py", "tests/test_fix_server.py"),
     "fix": ("tests/test_fix_*.py", "tests/test_plan.py", "tests/test_transaction.py"),
     "lab": ("tests/lab/*",),
     "network": ("tests/path/*", "tests/test_redis_*.py"),

@@ -1,5 +1,6 @@
 """The program: signal handlers first, everything else after them."""
 
+import errno
 import os
 import sys
 
@@ -10,15 +11,22 @@ def _leave_current_folder() -> None:
     `python -m` puts that folder first, and a relative or empty part of PYTHONPATH (a colon too many) names it.
     """
     try:
-        if __name__ == "__main__" and not sys.flags.safe_path and sys.path[:1] == [os.getcwd()]:
+        current = os.getcwd()
+        if __name__ == "__main__" and not sys.flags.safe_path and sys.path[:1] == [current]:
             del sys.path[0]
         variable = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
         parts = variable.split(os.pathsep) if variable else []
         kept = {os.path.abspath(part) for part in parts if os.path.isabs(part)}
         left = {os.path.abspath(part) for part in parts} - kept
         sys.path[:] = [folder for folder in sys.path if folder not in left]
-    except FileNotFoundError:  # the current folder is gone, and nothing can be imported from it
-        return
+    except OSError:
+        # It is gone; or it is there and too deep below one that may not be read, which libraries do not expect.
+        sys.path[:] = [folder for folder in sys.path if os.path.isabs(folder)]
+        os.getcwd = _no_current_folder
+
+
+def _no_current_folder() -> str:
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 _leave_current_folder()
@@ -27,7 +35,7 @@ _leave_current_folder()
 sys.dont_write_bytecode = True
 
 # Ctrl-C must give a valid report from the first moment on, so nothing else is imported before the
-# handlers stand. The two above are part of the interpreter's own start.
+# handlers stand. Those above are part of the interpreter itself.
 import signal  # noqa: E402 - only now is it sure to be the standard library's
 
 ENDING = (
@@ -59,7 +67,7 @@ def _receive(number: int, _frame: object) -> None:
 
 def _open_standard_streams() -> None:
     """See that a stream that was closed is not taken for the next file that is opened: here writing to it fails."""
-    from vdscheck import nowhere
+    from vdscheck.process import nowhere
 
     for number in (0, 1, 2):
         try:
@@ -105,7 +113,7 @@ def _ended() -> int:
 
         # A run is short and makes few cycles: collecting while it imports costs a tenth of its time.
         gc.disable()
-        from vdscheck.cli import program
+        from vdscheck.cli.app import program
 
         return program(_received)
     except BaseException as error:  # noqa: BLE001 - an import of a broken installation raises anything, SystemExit too
@@ -129,7 +137,7 @@ def _say_failure(error: BaseException) -> None:
     elif last is not None:
         said += f" at {last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
     with suppress(Exception):
-        from vdscheck.limits import limit_of
+        from vdscheck.process.limits import limit_of
 
         limit = limit_of(error)
         said = said if limit is None else f"{limit} stopped the program; raise it and run again"

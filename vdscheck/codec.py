@@ -9,8 +9,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from vdscheck.model import MOST, SCHEMA_VERSION, Absent, Report, RulesetNote, Run, Taken, TargetNote, frozen
-from vdscheck.target import safe_text
+from vdscheck.model.absence import Absent, Reason, unmeasured
+from vdscheck.model.records import MOST, frozen
+from vdscheck.model.report import SCHEMA_VERSION, Report, RulesetNote, Run, Taken, TargetNote
+from vdscheck.target.host import one_line
+from vdscheck.target.secrets import without_logins_in
+from vdscheck.target.text import safe_text
 
 T = TypeVar("T")
 
@@ -39,6 +43,8 @@ DEPTH_LIMIT = 100
 """A report nests some ten deep."""
 KEY_LIMIT = 4096
 """Characters of a measurement's name: that of a probe, and a path as its subject."""
+_LACKS = "Object missing required field"
+"""How msgspec says it."""
 LEAST_WHOLE, MOST_WHOLE = -(1 << 63), (1 << 64) - 1
 """What other readers of JSON take for a whole number, and what can be written again."""
 
@@ -86,23 +92,42 @@ def convert(value: object, kind: type[T]) -> T:
         raise CodecError(message) from error
 
 
-def decode_report(data: bytes, types: Mapping[str, Any]) -> SavedReport:
+def decode_report(data: bytes, types: Mapping[str, Any], formerly: Mapping[str, str] | None = None) -> SavedReport:
     """A saved report with its measurements as the types of their probes (`types`, by probe id).
 
-    Raises CodecError for anything that is not a report of this schema version. A measurement of a
-    probe that is not installed stays as it is.
+    `formerly`: the ids of today by those of older reports. A measurement that lacks a field, as it was
+    written by an older version, is absent; one of a probe that is not installed stays as it is. Raises
+    CodecError for anything that is not a report of this schema version.
     """
     whole = decode(data.removeprefix(codecs.BOM_UTF8), dict[str, Any])
     tree = {name: whole[name] for name in SavedReport.__dataclass_fields__ if name in whole}
     refuse_absurd(tree)
+    if _may_hold_a_login(data):  # ours hold none, but this may be anybody's
+        tree = without_logins_in(tree)
     _refuse_another_version(tree.get("schema_version"))
     saved = convert(tree, SavedReport)
     _refuse_no_day(saved.run.started_at)
     if len(saved.measurements) > MEASUREMENTS_LIMIT:
         message = f"{len(saved.measurements):,} measurements, more than {MEASUREMENTS_LIMIT:,}"
         raise CodecError(message)
-    measurements = {key: _typed(key, taken, types) for key, taken in saved.measurements.items()}
-    return replace(saved, measurements=measurements)
+    of_today = _of_today(saved.measurements, formerly or {})
+    return replace(saved, measurements={key: _typed(key, taken, types) for key, taken in of_today.items()})
+
+
+def _of_today(measurements: Mapping[str, Taken], formerly: Mapping[str, str]) -> dict[str, Taken]:
+    """The measurements by the ids of today; where there are both, that of today's id counts."""
+    found: dict[str, Taken] = {}
+    for key, taken in measurements.items():
+        probe_id, bracket, subject = key.partition("[")
+        now = f"{formerly.get(probe_id, probe_id)}{bracket}{subject}"
+        if now == key or now not in measurements:
+            found[now] = taken
+    return found
+
+
+def _may_hold_a_login(data: bytes) -> bool:
+    """Whether JSON may hold an address with one: that has `://` and `@` or `?`, each as it is or in an escape."""
+    return b"\\u" in data or ((b"://" in data or b"\\/" in data) and (b"@" in data or b"?" in data))
 
 
 def _refuse_another_version(version: object) -> None:
@@ -162,6 +187,7 @@ def _counts(value: object) -> bool:
 
 def _shown(said: object) -> str:
     text = said if isinstance(said, str) else str(said)
+    text = one_line(text[: SHOWN_LIMIT + 1])
     return text if len(text) <= SHOWN_LIMIT else f"{text[:SHOWN_LIMIT]}..."
 
 
@@ -175,6 +201,9 @@ def _typed(key: str, taken: Taken, types: Mapping[str, Any]) -> Taken:
     try:
         value = convert(taken.value, kind)
     except CodecError as error:
+        if str(error).startswith(_LACKS):
+            why = f"written by an older version: {_shown(str(error))}"
+            return Taken(taken.taken_at, taken.duration_s, taken.method, None, unmeasured(Reason.UNSUPPORTED, why))
         message = f"measurements.{_shown(key)}.value: {error}"
         raise CodecError(message) from error
     return Taken(taken.taken_at, taken.duration_s, taken.method, value, None)

@@ -1,75 +1,131 @@
-"""The whole public API of a plugin: how a check, a probe and a profile are declared."""
+"""The whole public API of a plugin: how a check, a probe and a profile are declared, and what they are made with."""
 
+import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vdscheck.model import (
-    Absent,
-    ByHand,
-    Confidence,
-    Evidence,
-    Expected,
-    Judgement,
-    Observed,
-    Reason,
-    SetSysctl,
-    Severity,
-    UnavailableError,
-    Verdict,
-    frozen,
-    measurement,
-    not_applicable,
-    unmeasured,
+from vdscheck.fix_kind import AtBoot, FixKind, Restored, Surroundings
+from vdscheck.model.absence import Absent, Reason, UnavailableError, not_applicable, unmeasured
+from vdscheck.model.fixes import ByHand, FixChange, LeftAlone, SettingFix
+from vdscheck.model.judgement import Confidence, Evidence, Expected, Judgement, Observed, Severity, Verdict
+from vdscheck.model.records import AMOUNT_LIMIT, frozen, measurement
+from vdscheck.model.report import SCHEMA_VERSION, Measurements, Taken
+from vdscheck.model.tables import Column, Row, Shown, Table
+from vdscheck.stats import (
+    Distribution,
+    Estimate,
+    Recorder,
+    difference_of_proportions,
+    exact,
+    median,
+    paired_difference,
+    percentile,
+    proportion,
 )
-from vdscheck.stats import Distribution, Estimate, Recorder, exact, median, paired_difference, percentile, proportion
-from vdscheck.target import Host
+from vdscheck.target import secrets
+from vdscheck.target.host import Host, NotFoundError
+from vdscheck.target.interface import TargetKind
+from vdscheck.target.text import absolute, safe_text
 from vdscheck.threshold import AtLeast, AtMost, OneOf, absent_judgement, spoken, with_unit
-from vdscheck.units import counted
+from vdscheck.units import counted, short_figure, spoken_seconds, whole_number
 
 __all__ = [
+    "AMOUNT_LIMIT",
+    "SCHEMA_VERSION",
     "Absent",
+    "AtBoot",
     "AtLeast",
     "AtMost",
     "ByHand",
     "Check",
+    "Cluster",
+    "Column",
     "Confidence",
     "Distribution",
     "Estimate",
     "Evidence",
     "Expected",
+    "Facts",
+    "FixChange",
+    "FixKind",
+    "ForbiddenError",
+    "GoneError",
+    "Header",
     "Host",
     "Judgement",
+    "LeftAlone",
     "Limits",
+    "Measurements",
+    "NotFoundError",
     "Observed",
     "OneOf",
     "Probe",
     "ProfileFile",
     "Reason",
     "Recorder",
-    "SetSysctl",
+    "RequestCounts",
+    "Restored",
+    "Row",
+    "SettingFix",
     "Severity",
+    "Shown",
     "SubjectError",
+    "Surroundings",
+    "Table",
+    "Taken",
+    "TargetKind",
     "UnavailableError",
     "Verdict",
+    "View",
     "Window",
     "absent_judgement",
+    "absolute",
     "check",
     "counted",
+    "difference_of_proportions",
     "evidence",
     "exact",
     "frozen",
+    "header",
     "measurement",
     "median",
     "not_applicable",
     "paired_difference",
     "percentile",
+    "plain_yaml",
     "probe",
     "proportion",
+    "safe_text",
+    "secrets",
+    "short_figure",
     "spoken",
+    "spoken_seconds",
     "unmeasured",
+    "view",
+    "whole_number",
     "with_unit",
 ]
+
+_LATER = {
+    **dict.fromkeys(("Cluster", "ForbiddenError", "GoneError", "RequestCounts"), "vdscheck.target.cluster"),
+    "plain_yaml": "vdscheck.target",
+}
+"""What is imported when it is asked for first: it serves clusters alone, and a run on a host does without."""
+if TYPE_CHECKING:
+    from vdscheck.target import plain_yaml
+    from vdscheck.target.cluster import Cluster, ForbiddenError, GoneError, RequestCounts
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever has that name
+    """What is imported late (PEP 562)."""
+    if name not in _LATER:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    where = _LATER[name]
+    return (
+        importlib.import_module(f"{where}.{name}") if name.islower() else getattr(importlib.import_module(where), name)
+    )
 
 
 class SubjectError(ValueError):
@@ -144,10 +200,54 @@ class Probe:
     """Whether packets leave the host: `--offline` leaves it out."""
     live: bool = False
     """Whether it makes sense on the running host only: `--root` leaves it out."""
+    formerly: str | None = None
+    """The id by which older reports have it."""
 
     @property
     def where(self) -> str:
         """File and line, for messages about a probe that is declared wrongly."""
+        return _where(self.function)
+
+
+@frozen
+class Facts:
+    """What the head of a report says of a target, as far as it was measured; None is not known."""
+
+    name: str | None = None
+    machine_id: str | None = None
+    boot_id: str | None = None
+    os: str | None = None
+    kernel: str | None = None
+    virtualization: str | None = None
+    cpu_model: str | None = None
+    cpus: int | None = None
+    memory_bytes: int | None = None
+    nodes: int | None = None
+    """Of a cluster."""
+
+
+@frozen
+class Header:
+    """A function of measurements that says what stands in the head of a report of one kind of target."""
+
+    target: TargetKind
+    function: Callable[..., Facts]
+
+    @property
+    def where(self) -> str:
+        """File and line, for messages about a header that is declared wrongly."""
+        return _where(self.function)
+
+
+@frozen
+class View:
+    """A function of one measurement that says how people watch it."""
+
+    function: Callable[..., Shown]
+
+    @property
+    def where(self) -> str:
+        """File and line, for messages about a view that is declared wrongly."""
         return _where(self.function)
 
 
@@ -179,7 +279,7 @@ def check(check_id: str, *, severity: Severity, doc: str | None = None) -> Calla
     return declare
 
 
-def probe(
+def probe(  # noqa: PLR0913 - one a fact of a probe
     probe_id: str,
     *,
     deadline_s: float = 5.0,
@@ -188,31 +288,51 @@ def probe(
     cheap: bool = False,
     sends: bool = False,
     live: bool = False,
+    formerly: str | None = None,
 ) -> Callable[[Callable[..., Any]], Probe]:
     """Declare a probe: `@probe("area.name")` over a function from a Host to a measurement.
 
     The return type says what it provides: a measurement type, alone or with `| Absent`; an
     `Iterator` of either makes a probe whose last measurement before its deadline counts, and such a
     probe states its `window`. A second parameter makes it run once for each subject of that type.
+    `formerly` is the id that it had in older reports, which are read by either.
     """
 
     def declare(function: Callable[..., Any]) -> Probe:
         method = inspect.cleandoc(function.__doc__ or "").partition("\n")[0]
-        return Probe(probe_id, function, method, deadline_s, window, alone, cheap, sends, live)
+        return Probe(probe_id, function, method, deadline_s, window, alone, cheap, sends, live, formerly)
 
     return declare
 
 
-def evidence(found: object, *names: str, source: str = "") -> tuple[Evidence, ...]:
+def header(target: TargetKind) -> Callable[[Callable[..., Facts]], Header]:
+    """Declare what the head of a report says: `@header("host")` over a function from measurements to Facts.
+
+    A parameter `T | Absent` is measured in every run, whatever was selected; one that is `T | None` is
+    what the run measured anyway, or None.
+    """
+
+    def declare(function: Callable[..., Facts]) -> Header:
+        return Header(target, function)
+
+    return declare
+
+
+def view(function: Callable[..., Shown]) -> View:
+    """Declare how people watch a measurement: `@view` over a function from the measurement to tables."""
+    return View(function)
+
+
+def evidence(found: object, *names: str, source: str) -> tuple[Evidence, ...]:
     """Fields of a measurement as evidence; nothing of an absent one, and of fields that are None.
 
-    The unit is read from the end of a field's name (`_bytes`, `_us`, `_ms`, `_s`, `_percent`).
+    `source` is the file or the call that they are from. The unit is read from the end of a field's
+    name (`_bytes`, `_us`, `_ms`, `_s`, `_percent`).
     """
     if isinstance(found, Absent):
         return ()
     values = ((name, getattr(found, name)) for name in names)
-    said = source or type(found).__name__
-    return tuple(Evidence(name, value, _unit_of(name), said) for name, value in values if value is not None)
+    return tuple(Evidence(name, value, _unit_of(name), source) for name, value in values if value is not None)
 
 
 def _unit_of(name: str) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
 
-from vdscheck.model import frozen, measurement
+from vdscheck.model.records import frozen, measurement
 
 CONFIDENCE = 0.95
 _NORMAL_97_5 = 1.959963984540054

@@ -4,23 +4,13 @@ import math
 from dataclasses import replace
 from typing import Literal
 
-from vdscheck.model import (
-    Absent,
-    ByHand,
-    Confidence,
-    Evidence,
-    Expected,
-    Judgement,
-    Observed,
-    Reason,
-    SetSysctl,
-    Verdict,
-    frozen,
-    named,
-)
+from vdscheck.model.absence import Absent, Reason
+from vdscheck.model.fixes import ByHand, SettingFix
+from vdscheck.model.judgement import Confidence, Evidence, Expected, Judgement, Observed, Verdict
+from vdscheck.model.records import frozen, named
 from vdscheck.stats import Estimate, exact
 
-Proposal = SetSysctl | ByHand | None
+Proposal = SettingFix | ByHand | None
 
 
 def spoken(value: float | str) -> str:

@@ -10,6 +10,11 @@ _SCALES = (
 )
 _AMOUNT = r"\s*([+-]?[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([^\s0-9].*?)?\s*"
 
+LARGEST = 2**63 - 1
+"""LONG_MAX, which systemd sets fs.file-max to; a report carries no larger number."""
+
+_WHOLE_SECONDS_FROM = 100
+
 
 class UnitError(ValueError):
     """An amount that cannot be read in the unit that is wanted; the message says how to write it."""
@@ -18,6 +23,28 @@ class UnitError(ValueError):
 def counted(number: int, noun: str) -> str:
     """A number of things: `1 page`, `2,000 pages`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def spoken_seconds(duration_s: float) -> str:
+    """`0.4 s`, `11.6 s`, `128 s`."""
+    return f"{duration_s:,.0f} s" if duration_s >= _WHOLE_SECONDS_FROM else f"{duration_s:.1f} s"
+
+
+def short_figure(value: float) -> str:
+    """At most four characters, up to ten thousand: `0.42`, `31.5`, `128`."""
+    if value < 10:  # noqa: PLR2004
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004
+
+
+def whole_number(text: str) -> int | None:
+    """A text that is one whole number, as of a kernel setting; None for what is not, or is larger than LARGEST."""
+    word = text.strip()
+    digits = word.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > len(str(LARGEST)):
+        return None
+    value = int(word)
+    return value if -LARGEST <= value <= LARGEST else None
 
 
 def amount(text: str, unit: str) -> float:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.hostile_values import Place, places, with_at
-from vdscheck import commands
-from vdscheck.catalogue import Catalogue
-from vdscheck.cluster import Asked, Cluster, Login
+from vdscheck.catalogue.catalogue import Catalogue
+from vdscheck.cli import judge as again_by
+from vdscheck.cli import request
 from vdscheck.codec import encode
-from vdscheck.judge import judge
-from vdscheck.model import Absent, Report, Run, Taken, UnavailableError
-from vdscheck.report import build as report_of
-from vdscheck.report import cluster_note
-from vdscheck.ruleset import build
+from vdscheck.judge.judge import judge
+from vdscheck.model.absence import Absent, UnavailableError
+from vdscheck.model.report import Report, Run, Taken
+from vdscheck.report.build import build as report_of
+from vdscheck.report.build import target_note
+from vdscheck.ruleset.ruleset import build
+from vdscheck.target.cluster import Cluster, Login, RequestCounts
 
 SEED = 20261129
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
@@ -228,7 +230,7 @@ class Stored(Cluster):
         del limit_bytes
         return self.sent[path.partition("?")[0]]
 
-    def page(self, path: str, token: str, asked: Asked) -> bytes:
+    def page(self, path: str, token: str, asked: RequestCounts) -> bytes:
         del token
         asked.requests += 1
         assert asked.requests < 50, "the list never ends"
@@ -254,7 +256,7 @@ def reported(catalogue: Catalogue, taken: dict[str, Taken]) -> Report:
     rules = build(catalogue, ["cluster"], {"limits": {"cluster.residency": {"regions": ["osl"]}}}, "0", "cluster")
     run = Run("0" * 12, "2026-11-29T00:00:00Z", 0.0, complete=True, command=("vdscheck", "cluster"))
     judged = judge(catalogue, rules, taken, "2026-11-29")
-    note = cluster_note(taken, "hostile")
+    note = target_note("cluster", catalogue.headers["cluster"], taken, name="hostile")
     return report_of(
         version="0", run=run, target=note, ruleset=rules.note, judged=judged, measurements=taken, warnings=()
     )
@@ -262,4 +264,4 @@ def reported(catalogue: Catalogue, taken: dict[str, Taken]) -> Report:
 
 def again(catalogue: Catalogue, made: Report) -> Report:
     """The same, saved and judged anew."""
-    return commands._judged_again(commands.Settings(commands.Asked(), None, {}), catalogue, "r.json", encode(made))
+    return again_by._judged_again(request.Settings(request.Asked(), None, {}), catalogue, "r.json", encode(made))[0]

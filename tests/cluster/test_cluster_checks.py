@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.cluster.making import NOTHING, amounts, container, inventory, node, pods, read, running, template, workload
-from vdscheck.catalogue import Catalogue
-from vdscheck.judge import judge
+from vdscheck.catalogue.catalogue import Catalogue
+from vdscheck.judge.judge import judge
 from vdscheck.measurements import DiskDevice, DiskStack, DriverKind
 from vdscheck.measurements.cluster import (
     ClusterServer,
@@ -19,8 +19,10 @@ from vdscheck.measurements.cluster import (
     Taint,
     Volume,
 )
-from vdscheck.model import Absent, Finding, Reason, Taken, not_applicable, unmeasured
-from vdscheck.ruleset import build
+from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
+from vdscheck.model.judgement import Finding
+from vdscheck.model.report import Taken
+from vdscheck.ruleset.ruleset import build
 from vdscheck.stats import Distribution, Recorder
 
 FORBIDDEN = unmeasured(Reason.PERMISSION, "this user may not list it")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.program import vdscheck
-from vdscheck.cluster import Cluster, login
-from vdscheck.model import UnavailableError
+from vdscheck.model.absence import UnavailableError
+from vdscheck.target.cluster import Cluster, login
 
 from .api_servers import LISTS, Answer, ApiServer, api_server
 
@@ -327,3 +327,47 @@ def test_who_is_to_count_as_another_is_not_examined_as_himself(
         server.kubeconfig(tmp_path, {"token": SECRET} | another)
     )
     assert not server.authorizations
+
+
+@pytest.mark.parametrize("namespace", ["kube-system/secrets?x=", "..", "a b", "A", "-a", "a" * 64, "a%2fb", "a\nb"])
+def test_a_namespace_of_a_context_that_is_none_is_asked_for_nothing(
+    server: ApiServer, tmp_path: Path, namespace: str
+) -> None:
+    config = server.kubeconfig(tmp_path, {"token": SECRET})
+    table = json.loads(config.read_text())
+    table["contexts"][0]["context"]["namespace"] = namespace
+    config.write_text(json.dumps(table))
+    done = vdscheck("cluster", "--kubeconfig", str(config), "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "its namespace is not the name of a namespace" in done.stderr
+
+
+@pytest.mark.parametrize("field", ["certificate-authority", "certificate-authority-data"])
+def test_an_authority_beside_the_word_not_to_verify_is_refused_as_by_kubectl(
+    server: ApiServer, tmp_path: Path, field: str
+) -> None:
+    config = server.kubeconfig(tmp_path, {"token": SECRET})
+    table = json.loads(config.read_text())
+    cluster = table["clusters"][0]["cluster"]
+    for each in ("certificate-authority", "certificate-authority-data"):
+        cluster.pop(each, None)
+    table["clusters"][0]["cluster"] = cluster | {"insecure-skip-tls-verify": True, field: "eA=="}
+    config.write_text(json.dumps(table))
+    done = vdscheck("cluster", "--kubeconfig", str(config), "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "insecure-skip-tls-verify, which kubectl refuses as well" in done.stderr
+
+
+@pytest.mark.parametrize("which", ["server", "proxy-url"])
+@pytest.mark.parametrize(
+    "address", ["https://us3rS3cret/x@h:1", "https://us3rS3cret?x@h:1", "https://us3rS3cret#x@h:1"]
+)
+def test_the_beginning_of_a_login_is_asked_of_no_resolver(
+    server: ApiServer, tmp_path: Path, which: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *words, **_: asked.append(words))
+    why = refusal(server.kubeconfig(tmp_path, {"token": SECRET}, **{which: address}))
+    assert "has an @ behind its host" in why
+    assert "us3rS3cret" not in why
+    assert asked == []

@@ -17,19 +17,20 @@ import pytest
 from tests.cluster.hostile_lists import KINDS, SEED, Mutation, Stored, again, answers, measured, mutations, reported
 from tests.cluster.test_cluster_odd_servers import Answer, Answering, serving
 from tests.program import vdscheck
-from vdscheck import pages
-from vdscheck.catalogue import Catalogue, load
-from vdscheck.cluster import Cluster, login
+from vdscheck.catalogue.catalogue import Catalogue, load
+from vdscheck.cli import reference
 from vdscheck.codec import encode
-from vdscheck.model import Finding, Report, Taken, Verdict
+from vdscheck.model.judgement import Finding, Verdict
+from vdscheck.model.report import Report, Taken
 from vdscheck.render.formats import FORMATS, Terminal
+from vdscheck.target.cluster import Cluster, login
 
 JUDGED = (Verdict.PASS, Verdict.WARN, Verdict.FAIL)
 
 
 @pytest.fixture(scope="module")
 def schema() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads(pages.schema()))
+    return jsonschema.Draft202012Validator(json.loads(reference.schema()))
 
 
 def sent(content: dict[str, Any]) -> dict[str, bytes]:

@@ -291,6 +291,31 @@ def test_a_certificate_of_a_client_logs_in_and_leaves_no_file(empty: KubeServer,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_key_of_a_client_is_never_written_to_a_folder(empty: KubeServer, tmp_path: Path) -> None:
+    login = {
+        "client-certificate-data": encoded(empty.folder / "client.crt"),
+        "client-key-data": encoded(empty.folder / "client.key"),
+    }
+    log = tmp_path / "log"
+    found = json.loads(
+        subprocess.run(
+            ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "200", "-o", str(log), "-e", "trace=open,openat,creat,mknod",
+             *PROGRAM, "cluster", "--json", "--kubeconfig", str(empty.kubeconfig(login=login))],
+            env=environment(TMPDIR=str(tmp_path)),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+            cwd=Path(__file__).parents[2],
+        ).stdout
+    )  # fmt: skip
+    assert found["score"]["value"] == 100
+    opened = [
+        line for line in log.read_text().splitlines() if "O_WRONLY" in line or "O_RDWR" in line or "O_CREAT" in line
+    ]
+    assert [line for line in opened if '"/dev/' not in line and '"/proc/' not in line] == []
+
+
 def test_a_list_of_kubeconfigs_is_one(empty: KubeServer, tmp_path: Path) -> None:
     first = tmp_path / "first"
     first.write_text("current-context: lab\n")

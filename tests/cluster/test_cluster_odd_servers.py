@@ -222,6 +222,13 @@ def test_a_compressed_page_that_is_none_is_cut_off(tmp_path: Path, content: byte
         b"[" * 100_000,
         b'{"metadata": {"continue": 5}, "items": []}',
         b"",
+        b'{"kind": "Status", "status": "Failure", "metadata": {}, "code": 403}',
+        b'{"kind": "Status", "metadata": {}, "items": []}',
+        b'{"kind": "Table", "metadata": {}, "items": []}',
+        b'{"kind": "SecretList", "metadata": {}, "items": []}',
+        b'{"kind": "Node", "metadata": {"name": "n"}}',
+        b'{"kind": "NodeList", "metadata": {}}',
+        b'{"kind": "NodeList", "metadata": {"remainingItemCount": 7}, "items": []}',
     ],
 )
 def test_a_server_that_is_not_kubernetes_is_one_unknown(tmp_path: Path, content: bytes) -> None:

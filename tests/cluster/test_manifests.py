@@ -154,7 +154,7 @@ def test_any_quantity_is_an_amount_or_none(text: str | float) -> None:
 
 
 ACME = '''
-from vdscheck.cluster import Cluster
+from vdscheck.target.cluster import Cluster
 from vdscheck.plugin import Judgement, Severity, Verdict, check, measurement, probe
 
 

@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 
 from tests.hostile_values import Place, Written, places, with_at, yaml_of, yaml_values
 from tests.program import vdscheck
-from vdscheck import __version__, codec, ruleset
-from vdscheck.catalogue import Catalogue, load
-from vdscheck.cluster_command import OF_MANIFESTS
-from vdscheck.judge import judge
-from vdscheck.kubeconfig import ClusterError, contexts
-from vdscheck.kubeconfig import read as kubeconfig
+from vdscheck import __version__, codec
+from vdscheck.catalogue.catalogue import Catalogue, load
+from vdscheck.cli.cluster import OF_MANIFESTS
+from vdscheck.judge.judge import judge
 from vdscheck.measurements.cluster import Manifests
-from vdscheck.model import Reason, Taken
-from vdscheck.plain_yaml import VALUES_LIMIT, YamlError, documents
+from vdscheck.model.absence import Reason
+from vdscheck.model.report import Taken
 from vdscheck.plugin import SubjectError
 from vdscheck.probes.cluster.manifests import read
+from vdscheck.ruleset import ruleset, selection
+from vdscheck.target.kubeconfig import ClusterError, contexts
+from vdscheck.target.kubeconfig import read as kubeconfig
+from vdscheck.target.plain_yaml import VALUES_LIMIT, YamlError, documents
 
 POD: dict[str, Any] = {
     "apiVersion": "apps/v1",
@@ -77,7 +79,7 @@ def refused(text: str | bytes) -> str:
 
 
 @cache
-def rules() -> tuple[Catalogue, ruleset.Ruleset]:
+def rules() -> tuple[Catalogue, selection.Ruleset]:
     found = load()
     return found, ruleset.build(found, ["cluster"], {"only": list(OF_MANIFESTS)}, __version__, "cluster")
 
@@ -285,6 +287,31 @@ def test_any_yaml_is_a_value_of_json_or_refused(written: Written) -> None:
 
 # The program says the same
 
+BAD = """{apiVersion: v1, kind: Pod, metadata: {name: bad},
+  spec: {containers: [{name: app, image: app}, {name: log-shipper, image: fluentd}]},
+}
+---
+"""
+"""What a gate must not hold with, whatever stands beside it."""
+_LABELS = ", ".join(["first: &long " + "v" * 4096, *(f"k{number}: *long" for number in range(4200))])
+ALIASES = f"""apiVersion: v1
+kind: Pod
+metadata: {{name: p}}
+spec: {{containers: [{{name: a, image: a}}], nodeSelector: {{{_LABELS}}}}}
+"""
+
+
+def pod_of(containers: int) -> str:
+    held = ", ".join(f"{{name: c{number}, image: c}}" for number in range(containers))
+    return f"{{apiVersion: v1, kind: Pod, metadata: {{name: p}}, spec: {{containers: [{held}]}}}}\n"
+
+
+def test_a_gate_does_not_hold_beside_the_largest_pod(tmp_path: Path) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(BAD + pod_of(2000))
+    done = vdscheck("cluster", "--offline", "-f", str(file), "--fail-on", "fail")
+    assert (done.returncode, done.stderr) == (1, "")
+
 
 @pytest.mark.parametrize(
     ("text", "said"),
@@ -295,8 +322,10 @@ def test_any_yaml_is_a_value_of_json_or_refused(written: Written) -> None:
         ),
         (yaml_of({**LIST, "items": Written("abc")}), "the items of a List must be a list of objects"),
         ("hello", ":1: not a Kubernetes object: it has no apiVersion and kind"),
+        (BAD + pod_of(2001), ":5: Pod: 2,001 containers in one pod, and at most 2,000 are examined"),
+        (BAD + ALIASES, "bytes, more than the 16,711,680 that are examined at once: name fewer, or parts of them"),
     ],
-    ids=["tag", "list", "text"],
+    ids=["tag", "list", "text", "containers", "aliases"],
 )
 def test_a_wrong_manifest_is_a_wrong_call(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "m.yaml"

@@ -14,9 +14,9 @@ from tests.cluster.hostile_lists import Stored, answers, measured
 from tests.cluster.test_cluster_hostile_servers import schema, sent, sound
 from tests.cluster.test_cluster_odd_servers import serving
 from tests.program import vdscheck
-from vdscheck.catalogue import Catalogue
+from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements.cluster import NodeReports
-from vdscheck.model import Finding
+from vdscheck.model.judgement import Finding
 
 __all__ = ["schema"]
 

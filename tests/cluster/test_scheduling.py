@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cluster.making import amounts, inventory, node, template
-from vdscheck.catalogue import load
+from vdscheck.catalogue.catalogue import load
 from vdscheck.measurements.cluster import NodeTerm, NodeUse, Requirement, Taint, Toleration
 
 load()
-SCHEDULING: ModuleType = sys.modules["vdscheck_checks.scheduling"]
+SCHEDULING: ModuleType = sys.modules["vdscheck_checks.cluster.scheduling"]
 
 
 def line(key: str, operator: str, *values: str) -> Requirement:

@@ -20,13 +20,15 @@ KEYS = (
     "net.ipv4.tcp_tw_reuse",
     "vm.swappiness",
 )
-FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d")
+PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+FOLDERS = ("/etc/tmpfiles.d", "/etc/sysctl.d", "/run/sysctl.d", "/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d")
 CALLS = ("write", "rename", "fsync", "unlink", "mkdir", "rmdir")
 WAIT_S = 300.0
 
 
 def state(label: str) -> None:
     values = {key: " ".join(Path("/proc/sys", key.replace(".", "/")).read_text().split()) for key in KEYS}
+    values["transparent_hugepage.enabled"] = PAGES.read_text().partition("[")[2].partition("]")[0]
     files: dict[str, list[Any]] = {}
     for path in [each for folder in FOLDERS for each in sorted(Path(folder).glob("*"))] + [Path("/etc/sysctl.conf")]:
         if path.is_file():
@@ -60,7 +62,7 @@ def stop(step: str, arguments: list[str]) -> None:
 
     for name in CALLS:
         setattr(os, name, patched(name, getattr(os, name)))
-    from vdscheck.cli import program
+    from vdscheck.cli.app import program
 
     code = program([], arguments)
     print(f"NEVER STOPPED AT {step}: {code} {counts}", flush=True)

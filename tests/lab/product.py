@@ -102,3 +102,11 @@ def python(suite: Suite) -> Sequence[str]:
     binary = (usr / "bin/python3").resolve()
     libraries = ["--library-path", str(library), str(binary)]
     return ["env", "-i", f"PYTHONHOME={usr}", str(loader), *libraries, "-I"]
+
+
+def asked_again(command: str, report: str, *, while_it_says: str = '"reason":"timeout"') -> str:
+    """A line of sh: a command with a report as JSON, run anew while that says so, five times at most.
+
+    An emulated server may be too slow for the deadline of a probe, and is told so: its user would ask again.
+    """
+    return f"for _ in 1 2 3 4 5; do {command} > {report}; code=$?; grep -q '{while_it_says}' {report} || break; done"

@@ -108,7 +108,9 @@ def _program(folder: Path) -> Path:
     return link
 
 
-def certificates(folder: Path, name: str = "localhost", *, expired: bool = False) -> tuple[Path, Path, Path]:
+def certificates(
+    folder: Path, name: str = "localhost", *, expired: bool = False, common_name_only: bool = False
+) -> tuple[Path, Path, Path]:
     """A new authority's certificate, and a server's certificate and key signed by it."""
     need("openssl")
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +123,8 @@ def certificates(folder: Path, name: str = "localhost", *, expired: bool = False
         _openssl("req", "-x509", *kind, *usage, "-subj", "/CN=lab", "-keyout", authority_key, "-out", authority)
     _openssl("req", *kind, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
     extensions = folder / f"{name}.ext"
-    extensions.write_text(f"subjectAltName=DNS:{name}\nauthorityKeyIdentifier=keyid\n")
+    names = "" if common_name_only else f"subjectAltName=DNS:{name}\n"
+    extensions.write_text(f"{names}authorityKeyIdentifier=keyid\n")
     signing: list[str | Path] = ["-CA", authority, "-CAkey", authority_key, "-CAcreateserial", "-extfile", extensions]
     if expired:
         _sign_in_the_past(folder, request, certificate, extensions)

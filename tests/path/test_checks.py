@@ -19,11 +19,12 @@ from tests.path.ways import (
     trace,
     with_echoes,
 )
-from vdscheck.catalogue import Catalogue
+from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import KernelOwner, NetworkWindow, Paths, Resolvers, ResolverTimes, TcpBuffers
-from vdscheck.model import Absent, Confidence, Judgement, Reason, Verdict, unmeasured
+from vdscheck.model.absence import Absent, Reason, unmeasured
+from vdscheck.model.judgement import Confidence, Judgement, Verdict
 from vdscheck.plugin import AtLeast
-from vdscheck.ruleset import build
+from vdscheck.ruleset.ruleset import build
 from vdscheck.stats import Distribution, Recorder
 from vdscheck.threshold import absent_judgement
 
@@ -163,7 +164,7 @@ def test_every_verdict_of_the_checks_of_ways(
 def test_the_distance_is_that_of_the_catalogue() -> None:
     from importlib import import_module
 
-    distance = import_module("vdscheck_checks.distance")
+    distance = import_module("vdscheck_checks.path.distance")
     apart_km = distance.great_circle_km(OSLO, FRANKFURT)
     assert round(apart_km) == 1099
     assert round(distance.least_rtt_ms(apart_km, distance.VACUUM_KM_PER_MS), 2) == 7.33

@@ -15,14 +15,14 @@ import pytest
 
 from tests.lab.net.network import Network
 from tests.lab.net.topology import PLACES
-from vdscheck.catalogue import Catalogue
+from vdscheck.catalogue.catalogue import Catalogue
+from vdscheck.linux import dns_wire
 from vdscheck.measurements import Resolvers, ResolverTimes
-from vdscheck.model import Verdict
+from vdscheck.model.judgement import Verdict
 from vdscheck.plugin import Host
-from vdscheck.probes import dns, resolving
-from vdscheck.probes.path import backwards
-from vdscheck.probes.path.places import How, Target
-from vdscheck.probes.path.strategy import PACKETS_LIMIT, Plan
+from vdscheck.probes.path import resolver_times, reverse_dns
+from vdscheck.probes.path.schedule import PACKETS_LIMIT, Plan
+from vdscheck.probes.path.subject import How, Target
 from vdscheck.probes.path.tracer import Workshop
 
 from .hostile_nameserver import KINDS, SEED, Query, said, serve
@@ -70,25 +70,25 @@ def on(stack: ExitStack, kind: str, number: int, port: int) -> socket.socket:
 def found(stack: ExitStack) -> dict[str, ResolverTimes]:
     """What is measured of all of them, asked side by side; the one that never stops apart from those that are timed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resolving, "CACHED", 40)
-        patch.setattr(resolving, "PATIENCE_S", 0.3)
+        patch.setattr(resolver_times, "CACHED", 40)
+        patch.setattr(resolver_times, "PATIENCE_S", 0.3)
         first = on(stack, "honest", 1, 0)
         port = first.getsockname()[1]
-        patch.setattr(resolving, "PORT", port)
+        patch.setattr(resolver_times, "PORT", port)
         addresses = {"honest": "127.0.77.1"}
         for number, kind in enumerate((each for each in KINDS if each != "honest"), 2):
             addresses[kind] = f"127.0.77.{number}"
             on(stack, kind, number, port)
         began = time.monotonic()
-        asking = [resolving.Asking(address, NAMES) for address in addresses.values()]
-        *_, last = resolving.asked_over_and_over(Host(ends_at=began + 1.2), asking, NAMES)
+        asking = [resolver_times.Asking(address, NAMES) for address in addresses.values()]
+        *_, last = resolver_times.asked_over_and_over(Host(ends_at=began + 1.2), asking, NAMES)
         assert time.monotonic() - began < 1.5
     return dict(zip(addresses, last.resolvers, strict=True))
 
 
 @pytest.fixture(scope="module")
 def limits(catalogue: Catalogue) -> Mapping[str, Any]:
-    from vdscheck.ruleset import read_profile
+    from vdscheck.ruleset.profile import read_profile
 
     return read_profile("base", catalogue).limits
 
@@ -123,11 +123,11 @@ def test_a_resolver_that_never_stops_leaves_the_others_their_turn(monkeypatch: p
         def recv(self, _size: int) -> bytes:
             return b"x" * 40
 
-    each = resolving.Asking("192.0.2.53", NAMES)
+    each = resolver_times.Asking("192.0.2.53", NAMES)
     monkeypatch.setattr(each, "connection", Endless())
     began = time.monotonic()
     each.hear()
-    names = backwards.Backwards("127.0.0.1")
+    names = reverse_dns.Backwards("127.0.0.1")
     names.close()
     monkeypatch.setattr(names, "_socket", Endless())
     names.hear()
@@ -140,13 +140,13 @@ def test_names_of_any_number_of_addresses_are_asked_within_the_limit_of_packets(
 ) -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(backwards, "_PORT", silent.getsockname()[1])
-        monkeypatch.setattr(backwards, "_AGAIN_S", 0.0)
-        names = backwards.Backwards("127.0.0.1")
+        monkeypatch.setattr(reverse_dns, "_PORT", silent.getsockname()[1])
+        monkeypatch.setattr(reverse_dns, "_AGAIN_S", 0.0)
+        names = reverse_dns.Backwards("127.0.0.1")
         for _ in range(3):
             for number in range(1000):
                 assert names.name(f"198.51.{number // 250}.{number % 250}") is None
-        assert names._questions + resolving.CACHED + 2 * len(NAMES) <= PACKETS_LIMIT
+        assert names._questions + resolver_times.CACHED + 2 * len(NAMES) <= PACKETS_LIMIT
         names.close()
 
 
@@ -168,17 +168,17 @@ def noisy(count: int, seed: int) -> None:
     """So many answers of any bytes, cut, changed and grown from whole ones: each is one or none, and no bug."""
     source = random.Random(seed)
     for number in range(count):
-        question = dns.question(source.randrange(1 << 16), "a.example", source.choice((dns.A, dns.PTR)))
+        question = dns_wire.question(source.randrange(1 << 16), "a.example", source.choice((dns_wire.A, dns_wire.PTR)))
         kind = [*KINDS][number % len(KINDS)]
         messages = [each for _, each in said(kind, Query(question, GOOD), source)][:3] or [b""]
         message = bytearray(source.choice(messages)[:4096])
         for _ in range(source.randrange(4)):
             at = source.randrange(len(message) + 1)
             message[at : at + source.randrange(3)] = source.randbytes(source.randrange(4))
-        answer = dns.reply(bytes(message), question)
+        answer = dns_wire.reply(bytes(message), question)
         if answer is not None:
             assert answer.ident == int.from_bytes(question[:2], "big")
-            assert all(len(backwards.bounded(each)) <= backwards.NAME_LIMIT + 3 for each in answer.names)
+            assert all(len(reverse_dns.bounded(each)) <= reverse_dns.NAME_LIMIT + 3 for each in answer.names)
 
 
 def test_answers_of_any_bytes_are_answers_or_none() -> None:

@@ -433,7 +433,7 @@ def test_each_resolver_is_asked_for_the_names_of_the_places(network: Network, tm
     verdicts = {each["subject"]: each["verdict"] for each in found["findings"]}
     assert set(verdicts) == set(resolvers)
     assert verdicts[resolvers[1]] == "fail"
-    times, dead = found["measurements"]["net.resolvers"]["value"]["resolvers"]
+    times, dead = found["measurements"]["path.resolvers"]["value"]["resolvers"]
     assert times["codes"] == {"NOERROR": times["answered"]}
     assert times["answered"] > 90
     assert len(times["first_ms"]) == 2

@@ -12,8 +12,8 @@ import pytest
 from tests.lab.net.network import Network
 from tests.lab.net.topology import PLACES
 from tests.lab.processes import must
-from vdscheck.probes.path.places import shipped
 from vdscheck.probes.path.remote import Named, is_own, why_not_remote
+from vdscheck.probes.path.subject import shipped
 
 from .test_lab import named, serving
 from .tracing import PROGRAM

@@ -8,8 +8,11 @@ import pytest
 from tests.path.ways import FRANKFURT, NOWHERE, OSLO, SILENT, hop, paths, trace
 from tests.reports import HOSTILE, finding, report
 from vdscheck.measurements import Paths, Responder
-from vdscheck.model import Reason, Report, Taken, Verdict
-from vdscheck.render.instrument import instrument
+from vdscheck.model.absence import Reason
+from vdscheck.model.judgement import Verdict
+from vdscheck.model.report import Report, Taken
+from vdscheck.render.text.instrument import instrument
+from vdscheck.views.path import ways
 
 MANY = paths(
     trace(OSLO, 8.0, hops=(hop(1, 7, loss="control-plane"), hop(2, 0, loss="silent"), hop(3, ms=8.0))),
@@ -31,7 +34,7 @@ def made(found: Paths, **more: Any) -> Report:
 
 def drawn(found: Paths, width: int = 80, height: int | None = None, **more: Any) -> str:
     options: dict[str, Any] = {"colour": False, "utf8": True, "plain": False}
-    return instrument(made(found), width=width, height=height, **(options | more)).decode()
+    return instrument(made(found), ways.function(found), width=width, height=height, **(options | more)).decode()
 
 
 def test_two_places_stand_side_by_side_in_eighty_columns() -> None:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vdscheck.measurements import Hop, Responder
-from vdscheck.probes.path import mtu, snapshot
+from vdscheck.probes.path import mtu, statistics
 from vdscheck.probes.path.engines import Answer
 from vdscheck.probes.path.loss import Count, classified
-from vdscheck.probes.path.state import (
+from vdscheck.probes.path.packets_sent import (
     Awaited,
     Complete,
     Method,
@@ -98,7 +98,7 @@ def test_the_end_is_where_the_target_answered_first() -> None:
     found.answered(2, answer("target", TARGET), at(9))
     found.answered(3, answer(), at(9))
     assert (found.end_ttl, found.reached) == (6, True)
-    assert [hop.ttl for hop in snapshot.hops(found, T0.monotonic_ns + 1, None)] == [5, 6]
+    assert [hop.ttl for hop in statistics.hops(found, T0.monotonic_ns + 1, None)] == [5, 6]
 
 
 def test_only_echoes_by_the_method_that_is_answered_count() -> None:
@@ -106,15 +106,15 @@ def test_only_echoes_by_the_method_that_is_answered_count() -> None:
     for number in (3, 4):
         found.sent(number, Probe("echo", "tcp", 64, 1, 0, Awaited(T0, None)))
     found.answered(3, answer("target", TARGET, ms=None, rtt_ns=8 * MS), at(9))
-    made = snapshot.echoes(found, "tcp", T0.monotonic_ns + 1)
+    made = statistics.echoes(found, "tcp", T0.monotonic_ns + 1)
     assert (made.sent, made.received, made.block_minima_ms) == (2, 1, (None, 8.0))
-    assert snapshot.minimum_ms(found) == 8.0
+    assert statistics.minimum_ms(found) == 8.0
 
 
 def test_who_has_not_had_the_time_to_be_answered_is_not_lost() -> None:
     found = trail(("echo", 64, 0))
-    assert snapshot.echoes(found, "icmp", T0.monotonic_ns - 1).sent == 0
-    assert snapshot.echoes(found, "icmp", T0.monotonic_ns).sent == 1
+    assert statistics.echoes(found, "icmp", T0.monotonic_ns - 1).sent == 0
+    assert statistics.echoes(found, "icmp", T0.monotonic_ns).sent == 1
     assert found.awaited_since(T0.monotonic_ns - 1)
     assert not found.awaited_since(T0.monotonic_ns)
 
@@ -126,12 +126,12 @@ def test_who_has_not_had_the_time_to_be_answered_is_not_lost() -> None:
 def test_figures_of_few_round_trips(
     rtts: Sequence[int], best: float, median: float, mean: float, p95: float, worst: float, stddev: float, jitter: float
 ) -> None:
-    found = snapshot.round_trips([rtt * MS for rtt in rtts])
+    found = statistics.round_trips([rtt * MS for rtt in rtts])
     assert found is not None
     assert (found.best_ms, found.median_ms, found.mean_ms, found.p95_ms) == (best, median, mean, p95)
     assert (found.worst_ms, found.jitter_ms) == (worst, jitter)
     assert found.stddev_ms == pytest.approx(stddev)
-    assert snapshot.round_trips([]) is None
+    assert statistics.round_trips([]) is None
 
 
 C = Count
@@ -193,7 +193,7 @@ def hop(ttl: int, *addresses: str) -> Hop:
     ],
 )
 def test_a_loop_is_two_routers_that_come_by_again(ways: list[list[str]], loop: bool) -> None:  # noqa: FBT001
-    assert snapshot.loops([hop(ttl, *each) for ttl, each in enumerate(ways, 1)]) is loop
+    assert statistics.loops([hop(ttl, *each) for ttl, each in enumerate(ways, 1)]) is loop
 
 
 def sized(length: int, kind: str | None, ttl: int = 64, **more: object) -> Probe:

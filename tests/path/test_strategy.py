@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vdscheck.plugin import SubjectError
-from vdscheck.probes.path.places import How, Places, Target, shipped, target
-from vdscheck.probes.path.strategy import A_SECOND, HOPS_LIMIT, Itinerary, Limiter, Plan, echo_mode
+from vdscheck.probes.path.schedule import A_SECOND, HOPS_LIMIT, Itinerary, Limiter, Plan, echo_mode
+from vdscheck.probes.path.subject import How, Places, Target, shipped, target
 from vdscheck.probes.path.survey import planned
 
 

@@ -33,9 +33,9 @@ def traced(
 
 def _trace(question: dict[str, Any]) -> None:
     from vdscheck.codec import encode
-    from vdscheck.probes.path.places import Places
+    from vdscheck.probes.path.subject import Places
     from vdscheck.probes.path.survey import survey
-    from vdscheck.target import Host
+    from vdscheck.target.host import Host
 
     places = Places.chosen(question)[""]
     *_, last = survey(Host(ends_at=time.monotonic() + question["window_s"]), places)

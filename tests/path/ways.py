@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from vdscheck.measurements import Echoes, Hop, PathMtu, Paths, PathTrace, Place, Responder, TargetMinimum
-from vdscheck.probes.path.places import shipped
-from vdscheck.probes.path.snapshot import round_trips
+from vdscheck.probes.path.statistics import round_trips
+from vdscheck.probes.path.subject import shipped
 from vdscheck.stats import Recorder
 
 MS = 1_000_000

@@ -1,71 +1,35 @@
 """Every first-party measurement type: what the probes provide, the checks judge, the report stores."""
 
-from .agents import NodeAgents
+from .cpu import Cause, Cpu, CpuPressure, Gap, LoopbackRtt, Spin, StealTicks, Throttling, TimeLost
 from .disk import (
     DeviceActivity,
+    Disk,
     DiskActivity,
     DiskDevice,
     DiskLatency,
     DiskLayer,
-    DiskStack,
-    LayerKind,
-)
-from .kernel import (
-    KERNEL_KEYS,
-    SETS_NOTHING,
-    BootTruth,
-    Conntrack,
-    FileHandles,
-    HugePages,
-    InotifyUse,
-    KernelOwner,
-    KeyAtBoot,
-    LateWriter,
-    Listener,
-    Listeners,
-    SwapSpace,
-    Sysctls,
-    TcpCounters,
-)
-from .load import HostLoad
-from .loopback import LoopbackRtt
-from .machine import (
-    UNNAMED_CONTAINER,
-    ClockSource,
-    Cpu,
-    CpuPressure,
-    Disk,
     Disks,
-    DriverKind,
+    DiskStack,
     FileSystem,
     FileSystems,
-    Identity,
-    KernelClock,
-    Machine,
-    Memory,
-    MemoryPressure,
-    Nic,
-    Nics,
-    Pressure,
-    SoftNet,
-    Swapping,
+    LayerKind,
 )
+from .host import HostLoad, Identity, Pressure
+from .memory import Memory, MemoryPressure, Swapping
+from .net import NetworkWindow, Resolvers, ResolverTimes
 from .path import (
+    LONGEST_RTT_MS,
     Echoes,
     Hop,
     LossKind,
-    NetworkWindow,
     PathMtu,
     Paths,
     PathTrace,
     Place,
-    Resolvers,
-    ResolverTimes,
     Responder,
     RoundTrips,
     Sample,
     TargetMinimum,
-    TcpBuffers,
 )
 from .redis import (
     CallTime,
@@ -82,10 +46,35 @@ from .redis import (
     RedisServerState,
     RedisServing,
 )
-from .spin import Cause, Gap, Spin, StealTicks, Throttling, TimeLost
+from .sysctl import (
+    ASK,
+    KERNEL_KEYS,
+    SETS_NOTHING,
+    BootTruth,
+    Conntrack,
+    FileHandles,
+    HugePages,
+    HugePagesAtBoot,
+    InotifyUse,
+    KernelOwner,
+    KeyAtBoot,
+    LateWriter,
+    Listener,
+    Listeners,
+    NodeAgents,
+    SwapSpace,
+    Sysctls,
+    TcpBuffers,
+    TcpCounters,
+    not_ours,
+)
+from .time import KernelClock
+from .virt import UNNAMED_CONTAINER, ClockSource, DriverKind, Machine, Nic, Nics, SoftNet
 
 __all__ = [
+    "ASK",
     "KERNEL_KEYS",
+    "LONGEST_RTT_MS",
     "SETS_NOTHING",
     "UNNAMED_CONTAINER",
     "BootTruth",
@@ -113,6 +102,7 @@ __all__ = [
     "Hop",
     "HostLoad",
     "HugePages",
+    "HugePagesAtBoot",
     "Identity",
     "InotifyUse",
     "KernelClock",
@@ -163,4 +153,5 @@ __all__ = [
     "TcpCounters",
     "Throttling",
     "TimeLost",
+    "not_ours",
 ]

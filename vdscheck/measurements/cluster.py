@@ -6,7 +6,8 @@ Not re-exported by the package: a run on a host does without it.
 from typing import Literal
 
 from vdscheck.measurements.disk import DiskStack
-from vdscheck.model import Absent, measurement
+from vdscheck.model.absence import Absent
+from vdscheck.model.records import measurement
 from vdscheck.stats import Distribution
 
 Role = Literal["main", "init", "sidecar"]

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from vdscheck.model import Absent, measurement
+from vdscheck.measurements.virt import DriverKind
+from vdscheck.model.absence import Absent
+from vdscheck.model.records import measurement
 from vdscheck.stats import Distribution
-
-from .machine import DriverKind
 
 LayerKind = Literal[
     "overlay", "bind", "partition", "lvm", "crypt", "multipath", "dm", "raid", "loop", "memory", "stacked", "disk"
@@ -156,3 +156,44 @@ class DiskLatency:
     """As `read`, but anywhere on the whole disk."""
     device_absent: Absent | None
     """Why there is no `device_read`."""
+
+
+@measurement
+class Disk:
+    """A whole disk that holds something in use."""
+
+    name: str
+    driver: str | None
+    kind: DriverKind
+    model: str | None
+    size_bytes: int
+
+
+@measurement
+class Disks:
+    """Disks in use, with partitions, dm, md and loop resolved to what lies under them."""
+
+    disks: tuple[Disk, ...]
+    attached_bytes: int
+    """All whole fixed disks together, whether in use or not."""
+
+
+@measurement
+class FileSystem:
+    """A mounted file system where services write."""
+
+    device: str
+    type: str
+    size_bytes: int
+    free_bytes: int
+    """Free to an ordinary user."""
+    inodes: int
+    """0 where the file system has no fixed number."""
+    inodes_free: int
+
+
+@measurement
+class FileSystems:
+    """The file systems of /, /var, /var/lib, /var/log, /home, /srv, /opt and /tmp, by mount point."""
+
+    by_mount: dict[str, FileSystem]

@@ -1,10 +1,16 @@
 """What is measured of the ways to places: hops, round trips, what is lost where, the largest packet; of resolvers."""
 
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeVar
 
-from vdscheck.model import Absent, measurement, named
+from vdscheck.model.absence import Absent, Reason, unmeasured
+from vdscheck.model.records import measurement, named
 from vdscheck.stats import Distribution, Estimate, proportion
 
+T = TypeVar("T")
+
+LONGEST_RTT_MS = 1e7
+"""No round trip takes hours: what a report says beyond that is not one."""
 LossKind = Literal["control-plane", "path", "silent", "undecided"]
 """Why answers of a hop are missing: it limits them, it goes on to the destination, it never answers, or not known."""
 
@@ -179,6 +185,20 @@ class PathTrace:
     mtu: PathMtu | None
     samples: tuple[Sample, ...]
 
+    @property
+    def unreachable(self) -> Absent:
+        """Why the place is not reached, as far as the way to it can be seen."""
+        hosts = ", ".join(dict.fromkeys(each.host for each in self.targets))
+        why = f"no answer from {hosts}"
+        answering = [hop for hop in self.hops if hop.responders]
+        if self.refusal:
+            why = f"{hosts}: {self.refusal}"
+        elif answering:
+            last = answering[-1]
+            why += f"; the last hop that answers is {last.ttl}, {last.responders[0].address}"
+            why += ", in a routing loop" if self.loop else ""
+        return unmeasured(Reason.UNREACHABLE, why)
+
 
 @measurement
 class Paths:
@@ -197,51 +217,30 @@ class Paths:
     ipv6_targets: int
     """Targets that were asked by an IPv6 address."""
 
+    def answering(self) -> Iterator[tuple[str, PathTrace, float]]:
+        """The places that answer, in their order: name, way, and the least round trip in ms."""
+        for place in self.places:
+            trace = self.traces.get(place.name)
+            if trace is not None and trace.minimum_ms is not None and 0 <= trace.minimum_ms <= LONGEST_RTT_MS:
+                yield place.name, trace, trace.minimum_ms
 
-@measurement
-class ResolverTimes:
-    """A configured resolver asked for the names of the places' targets."""
+    @property
+    def misled(self) -> Absent | None:
+        """The first place whose name leads to an address that cannot be its own; None where there is none.
 
-    address: str
-    first_ms: tuple[float, ...]
-    """How long the first answer for each name took."""
-    cached: Distribution | None
-    """Answers for names that were asked before; None where none came."""
-    cached_p95_lost: bool
-    """Whether more than one in twenty of these was not answered."""
-    sent: int
-    answered: int
-    codes: dict[str, int]
-    """NOERROR, NXDOMAIN, SERVFAIL, ...: how many of each."""
+        No other place is absent with an error: one that is not known or not reached is unreachable.
+        """
+        found = (self.absent[place.name] for place in self.places if place.name in self.absent)
+        return next((each for each in found if each.reason is Reason.ERROR), None)
 
-
-@measurement
-class Resolvers:
-    """The resolvers of /etc/resolv.conf, each asked over UDP."""
-
-    names: tuple[str, ...]
-    resolvers: tuple[ResolverTimes, ...]
-
-
-@measurement
-class TcpBuffers:
-    """The largest buffers that a TCP connection may grow to (the third number of tcp_rmem and tcp_wmem)."""
-
-    receive_max_bytes: int
-    send_max_bytes: int
-
-
-@measurement
-class NetworkWindow:
-    """Counters of the network while the run went on (/proc/net/snmp, softnet_stat, /sys/class/net)."""
-
-    window_s: float
-    segments_out: int
-    retransmitted: int
-    softnet_dropped: int
-    rx_missed: int
-    rx_fifo: int
-    rx_dropped: int
-    """Counts packets of unknown protocols too."""
-    segments_out_since_boot: int
-    retransmitted_since_boot: int
+    def by_place(self, judged: Callable[[PathTrace], T | Absent]) -> dict[str, T | Absent]:
+        """What a function makes of the way to each place; what could not be reached is unknown."""
+        found: dict[str, T | Absent] = {}
+        for place in self.places:
+            trace = self.traces.get(place.name)
+            if trace is None:
+                nothing = unmeasured(Reason.NOT_RUN, f"{place.name} was not measured")
+                found[place.name] = self.absent.get(place.name, nothing)
+            else:
+                found[place.name] = judged(trace) if trace.echoes.received else trace.unreachable
+        return found

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from vdscheck.model import Absent, measurement
+from vdscheck.model.absence import Absent
+from vdscheck.model.records import measurement
 from vdscheck.stats import Distribution
 
 

@@ -2,13 +2,18 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field
 
 from vdscheck.codec import encode
-from vdscheck.model import FixRecord, Report, frozen
+from vdscheck.fix_kind import FixKind
+from vdscheck.model.fixes import FixRecord
+from vdscheck.model.records import frozen
+from vdscheck.model.report import Report
+from vdscheck.model.tables import Shown
+from vdscheck.process.streams import to_stderr
 from vdscheck.render.safe import harmless, json_document
-from vdscheck.secrets import hide_addresses
-from vdscheck.streams import to_stderr
-from vdscheck.target import safe_text
+from vdscheck.target.secrets import hide_addresses
+from vdscheck.target.text import safe_text
 
 LINE_LIMIT = 2000
 
@@ -22,8 +27,10 @@ class Terminal:
     utf8: bool = True
     verbose: bool = False
     quiet: bool = False
-    instrument: bool = False
-    """Whether one instrument is shown alone."""
+    instrument: Callable[[Report], Shown | None] | None = None
+    """Where one instrument is shown alone: what a view makes of its report, if it has one."""
+    kinds: Mapping[str, FixKind] = field(default_factory=dict)
+    """The kinds of fix that a plan may hold."""
     plain: bool = False
     """Whether it is text to be pasted elsewhere: nothing side by side."""
 
@@ -58,7 +65,7 @@ def _utf8(environment: Mapping[str, str]) -> bool:
 def prepare(names: Iterable[str]) -> None:
     """Import what some formats need, at a time that costs nothing."""
     if "text" in names:
-        import vdscheck.render.terminal  # noqa: F401
+        from vdscheck.render.text import report  # noqa: F401
 
 
 def document(value: object) -> bytes:
@@ -68,19 +75,25 @@ def document(value: object) -> bytes:
 
 def frame(report: Report, terminal: Terminal, width: int, height: int) -> bytes:
     """One instrument as it stands, for a terminal of that size."""
-    from vdscheck.render.instrument import instrument
+    from vdscheck.render.text.instrument import instrument
 
-    return instrument(report, width=width, colour=terminal.colour, utf8=terminal.utf8, height=height)
+    shown = None if terminal.instrument is None else terminal.instrument(report)
+    return instrument(report, shown, width=width, colour=terminal.colour, utf8=terminal.utf8, height=height)
 
 
 def _text(report: Report, terminal: Terminal) -> bytes:
-    if terminal.instrument:
-        from vdscheck.render.instrument import instrument
+    if terminal.instrument is not None:
+        from vdscheck.render.text.instrument import instrument
 
         return instrument(
-            report, width=terminal.width, colour=terminal.colour, utf8=terminal.utf8, plain=terminal.plain
+            report,
+            terminal.instrument(report),
+            width=terminal.width,
+            colour=terminal.colour,
+            utf8=terminal.utf8,
+            plain=terminal.plain,
         )
-    from vdscheck.render.terminal import terminal as drawn
+    from vdscheck.render.text.report import terminal as drawn
 
     return drawn(
         report,
@@ -96,15 +109,15 @@ def _json(report: Report, _terminal: Terminal) -> bytes:
     return document(report)
 
 
-def _sh(report: Report, _terminal: Terminal) -> bytes:
+def _sh(report: Report, terminal: Terminal) -> bytes:
     from vdscheck.render.shell import script
 
-    return script(report)
+    return script(report, terminal.kinds)
 
 
 def plan(record: FixRecord, terminal: Terminal) -> bytes:
     """A plan as it is shown before the question."""
-    from vdscheck.render.fix import fix_text
+    from vdscheck.render.text.fix import fix_text
 
     return fix_text(record, width=terminal.width, colour=terminal.colour, utf8=terminal.utf8)
 

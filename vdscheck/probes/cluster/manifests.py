@@ -8,18 +8,17 @@ import msgspec
 import yaml
 
 from vdscheck.measurements.cluster import Manifests, PodTemplate, Workload
-from vdscheck.model import UnavailableError
-from vdscheck.plain_yaml import DEPTH_LIMIT, YamlError, documents
-from vdscheck.plugin import Host, SubjectError
+from vdscheck.plugin import Host, SubjectError, UnavailableError, absolute, plain_yaml, safe_text
 from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
 from vdscheck.probes.cluster.templates import NAME_LIMIT, template
 from vdscheck.probes.cluster.workloads import replicas, template_of
-from vdscheck.target import absolute, safe_text
 
 FILE_LIMIT_BYTES = 16 << 20
 KINDS = ("Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob")
 OTHERS_SHOWN = 50
 STANDARD_INPUT = "-"
+CONTAINERS_LIMIT = 2000
+"""Of one pod: etcd takes no object above 1.5 MiB (its --max-request-bytes), and one kubelet does not run so many."""
 _HELM = "it looks like a template of Helm: give the rendered one (helm template CHART | vdscheck cluster -f -)"
 
 
@@ -69,10 +68,10 @@ def _refuse(where: str, why: str) -> NoReturn:
 def _objects(text: str, shown: str) -> Iterator[tuple[dict[str, Any], Any]]:
     """Each object of all documents and lists, with its YAML node."""
     try:
-        for value, node in documents(text):
+        for value, node in plain_yaml.documents(text):
             if value is not None:
                 yield from _unlisted(value, node, shown, 0)
-    except YamlError as error:
+    except plain_yaml.YamlError as error:
         line = "" if error.line is None else f":{error.line}"
         _refuse(f"{shown}{line}", _HELM if "{{" in text else safe_text(str(error)))
 
@@ -87,8 +86,8 @@ def _unlisted(value: Any, node: Any, shown: str, depth: int) -> Iterator[tuple[d
         return
     if not isinstance(items, list | None):
         _refuse(where, "the items of a List must be a list of objects")
-    if depth > DEPTH_LIMIT:
-        _refuse(where, f"nested more than {DEPTH_LIMIT} deep")
+    if depth > plain_yaml.DEPTH_LIMIT:
+        _refuse(where, f"nested more than {plain_yaml.DEPTH_LIMIT} deep")
     nodes = _children(node, "items")
     if len(nodes) != len(items or ()):  # a merge brought them in: they have no node of their own here
         nodes = [node] * len(items or ())
@@ -131,6 +130,8 @@ def _workload(value: Mapping[str, Any], node: Any, shown: str, namespace: str) -
         _refuse(where, f"a {kind} without {'.'.join(way)}")
     if not found.containers:
         _refuse(where, f"{kind}: {'.'.join(way)} has no containers")
+    if (count := len(found.containers) + len(found.init_containers or ())) > CONTAINERS_LIMIT:
+        _refuse(where, f"{kind}: {count:,} containers in one pod, and at most {CONTAINERS_LIMIT:,} are examined")
     if not meta.name and not isinstance(value["metadata"].get("generateName"), str):
         _refuse(where, f"a {kind} without metadata.name")
     return Workload(

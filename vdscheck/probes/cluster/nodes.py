@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from vdscheck.cluster import Cluster
 from vdscheck.measurements.cluster import ClusterNodes, ClusterVolumes, Node, Taint, Volume
+from vdscheck.plugin import Cluster
 from vdscheck.probes.cluster.objects import NodeInfo, NodeObject, VolumeObject
 from vdscheck.probes.cluster.quantity import amount, resources
 from vdscheck.probes.cluster.reading import listed, no_list, refuse_unread

@@ -222,6 +222,7 @@ class ConfigMap(_Object):
 
 class ListMeta(_Object):
     continue_: str = msgspec.field(default="", name="continue")
+    remaining_item_count: int | None = None
 
 
 class Version(_Object):

@@ -5,13 +5,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from vdscheck.cluster import Asked, Cluster, GoneError
 from vdscheck.measurements.cluster import ListRead
-from vdscheck.model import UnavailableError
-from vdscheck.plugin import Reason, unmeasured
+from vdscheck.plugin import Cluster, GoneError, Reason, RequestCounts, UnavailableError, safe_text, secrets, unmeasured
 from vdscheck.probes.cluster.objects import ListMeta
 from vdscheck.probes.cluster.quantity import amount
-from vdscheck.secrets import redact
 
 RESTARTS = 2
 """How often a list begins anew when its token has expired: etcd keeps them for 5 minutes by default."""
@@ -23,7 +20,8 @@ T = TypeVar("T")
 
 class _Page(msgspec.Struct, Generic[T]):
     metadata: ListMeta
-    items: list[T] | None = None
+    items: list[T] | msgspec.UnsetType | None = msgspec.UNSET
+    kind: str = ""
 
 
 def listed(cluster: Cluster, path: str, what: str, item: type[T], begin: Callable[[], Callable[[T], None]]) -> ListRead:
@@ -32,15 +30,16 @@ def listed(cluster: Cluster, path: str, what: str, item: type[T], begin: Callabl
     Raises UnavailableError.
     """
     decoder = msgspec.json.Decoder(_Page[item])  # type: ignore[valid-type]
-    asked = Asked()
+    asked = RequestCounts()
     for restart in range(RESTARTS + 1):
         take, items, token = begin(), 0, ""
         try:
             while True:
                 page = _decoded(decoder, cluster.page(path, token, asked), what)
-                for each in page.items or ():
+                held = _items(page, what)
+                for each in held:
                     take(each)
-                items += len(page.items or ())
+                items += len(held)
                 before, token = token, page.metadata.continue_
                 if not token:
                     return ListRead(
@@ -56,6 +55,23 @@ def listed(cluster: Cluster, path: str, what: str, item: type[T], begin: Callabl
             if restart == RESTARTS:
                 raise
     raise AssertionError
+
+
+def _items(page: "_Page[T]", what: str) -> list[T]:
+    """The objects of a page. Raises UnavailableError for an answer that is no list of them.
+
+    Gateways in front of an API server answer with what it never sends: a Status with code 200, a Table, another list.
+    """
+    resource, kind = what.partition(".")[0], page.kind.lower()
+    of_one = kind.removesuffix("list")
+    is_list = kind.endswith("list") and (not of_one or resource in {f"{of_one}s", f"{of_one}es", f"{of_one[:-1]}ies"})
+    if page.kind and not is_list:
+        raise no_list(what, f"its kind is {safe_text(page.kind)}")
+    if isinstance(page.items, msgspec.UnsetType):
+        raise no_list(what, "it has no items")
+    if page.metadata.remaining_item_count and not page.metadata.continue_:
+        raise no_list(what, f"{page.metadata.remaining_item_count:,} items are left, and nothing says how to go on")
+    return page.items or []
 
 
 def _decoded(decoder: "msgspec.json.Decoder[_Page[T]]", content: bytes, what: str) -> "_Page[T]":
@@ -79,7 +95,7 @@ def no_list(what: str, why: str) -> UnavailableError:
 
 
 def _not_understood(what: str, why: str, *, kind: str) -> UnavailableError:
-    said = f"the server's {kind} {what} is not what Kubernetes sends: {redact(why[:WHY_LIMIT])}"
+    said = f"the server's {kind} {what} is not what Kubernetes sends: {secrets.redact(why[:WHY_LIMIT])}"
     return UnavailableError(unmeasured(Reason.ERROR, said[:WHY_LIMIT]))
 
 

@@ -8,15 +8,22 @@ from typing import Any
 
 import msgspec
 
-from vdscheck.cluster import Cluster
 from vdscheck.measurements import DiskLatency, DiskStack
 from vdscheck.measurements.cluster import NodeReport, NodeReports
-from vdscheck.model import AMOUNT_LIMIT, SCHEMA_VERSION, UnavailableError
-from vdscheck.plugin import Absent, Host, not_applicable
+from vdscheck.plugin import (
+    AMOUNT_LIMIT,
+    SCHEMA_VERSION,
+    Absent,
+    Cluster,
+    Host,
+    UnavailableError,
+    not_applicable,
+    safe_text,
+    secrets,
+)
 from vdscheck.probes.cluster.objects import ConfigMap
 from vdscheck.probes.cluster.reading import listed
 from vdscheck.probes.cluster.templates import NAME_LIMIT
-from vdscheck.target import safe_text
 
 NAMESPACE = "vdscheck"
 """The only namespace whose ConfigMaps are read: a right to those of all would show much that is secret."""
@@ -101,7 +108,7 @@ def _add(source: str, content: bytes, found: list[NodeReport], refused: list[str
     try:
         found.append(_report(shown, content))
     except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
-        refused.append(f"{shown} is no report of a host: {safe_text(str(error))[:200]}")
+        refused.append(f"{shown} is no report of a host: {secrets.without_logins(safe_text(str(error)))[:200]}")
 
 
 def _report(source: str, content: bytes) -> NodeReport:

@@ -2,14 +2,10 @@
 
 import time
 
-from vdscheck.cluster import Cluster, ForbiddenError
 from vdscheck.measurements.cluster import ClusterServer
-from vdscheck.model import UnavailableError
-from vdscheck.plugin import Reason, Recorder, unmeasured
+from vdscheck.plugin import Cluster, ForbiddenError, Reason, Recorder, UnavailableError, safe_text, secrets, unmeasured
 from vdscheck.probes.cluster.objects import Version
 from vdscheck.probes.cluster.reading import decoded
-from vdscheck.secrets import redacted
-from vdscheck.target import safe_text
 
 GETS = 40
 """A p90 with a finite upper bound takes 36."""
@@ -45,7 +41,7 @@ def asked(cluster: Cluster) -> ClusterServer:
     return ClusterServer(
         context=cluster.login.name,
         host=cluster.host,
-        version=redacted(safe_text(version))[:VERSION_LIMIT],
+        version=secrets.redacted(safe_text(version))[:VERSION_LIMIT],
         get=found,
         got=f"{got}: {cluster.withheld}" if cluster.withheld else got,
     )

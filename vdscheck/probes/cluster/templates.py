@@ -12,9 +12,9 @@ from vdscheck.measurements.cluster import (
     Role,
     Toleration,
 )
+from vdscheck.plugin import secrets
 from vdscheck.probes.cluster.objects import Affinity, Amounts, ContainerObject, Expression, PodAffinity, PodSpec
 from vdscheck.probes.cluster.quantity import added, from_stated, larger, resources
-from vdscheck.secrets import without_secrets
 
 NAME_LIMIT = 253
 """The longest name that Kubernetes takes (RFC 1123 subdomain)."""
@@ -59,7 +59,7 @@ def container(written: ContainerObject, role: Role) -> Container:
     )
     return Container(
         name=written.name[:NAME_LIMIT],
-        image=without_secrets(written.image)[:IMAGE_LIMIT],
+        image=secrets.without_secrets(written.image)[:IMAGE_LIMIT],
         role=role,
         requests=_requests(written),
         limits=resources(written.resources.limits if written.resources else None),

@@ -4,15 +4,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from vdscheck.cluster import Cluster, ForbiddenError
 from vdscheck.measurements.cluster import ClusterWorkloads, ListRead, NodeUse, Pods, PodTemplate, Workload
-from vdscheck.model import Absent, UnavailableError
+from vdscheck.plugin import Absent, Cluster, ForbiddenError, UnavailableError, safe_text, secrets
 from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
 from vdscheck.probes.cluster.quantity import added
 from vdscheck.probes.cluster.reading import listed, refuse_unread
 from vdscheck.probes.cluster.templates import NAME_LIMIT, requested, template
-from vdscheck.secrets import redact
-from vdscheck.target import safe_text
 
 _CONTROLLERS = (
     ("deployments", "apps", "Deployment"),
@@ -100,7 +97,9 @@ class Gathered:
     def _waits(group: _Group, pod: Pod) -> None:
         for each in pod.status.conditions or ():
             if each.type == "PodScheduled" and each.status == "False" and each.reason == "Unschedulable":
-                group.said = group.said or redact(safe_text(each.message or "")[: 2 * _MESSAGE_LIMIT])[:_MESSAGE_LIMIT]
+                group.said = (
+                    group.said or secrets.redact(safe_text(each.message or "")[: 2 * _MESSAGE_LIMIT])[:_MESSAGE_LIMIT]
+                )
         group.unscheduled += 1
         if len(group.waiting) < _SHOWN:
             group.waiting.append(pod.metadata.name[:NAME_LIMIT])

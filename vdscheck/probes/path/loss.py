@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vdscheck.measurements.path import LossKind
-from vdscheck.stats import difference_of_proportions, proportion
+from vdscheck.plugin import difference_of_proportions, proportion
 
 _PLAIN = 0.05
 """House: before the first hop there is nothing to compare with, so only loss that is at least this is called so."""

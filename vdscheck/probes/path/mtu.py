@@ -1,8 +1,8 @@
 """How large a packet gets through: what to send for it, and what the answers mean. Pure."""
 
 from vdscheck.measurements.path import PathMtu
-from vdscheck.probes.path.state import Complete, NotSent, Probe, Trail
-from vdscheck.probes.path.strategy import ECHO_TTL, Step
+from vdscheck.probes.path.packets_sent import Complete, NotSent, Probe, Trail
+from vdscheck.probes.path.schedule import ECHO_TTL, Step
 
 WANTED_BYTES = 1500
 SMALLER_BYTES = (1492, 1480, 1476, 1472, 1460, 1454, 1450, 1440, 1420, 1400, 1380, 1360, 1300, 1280)

@@ -3,8 +3,8 @@
 import ipaddress
 from collections.abc import Callable
 
-from vdscheck.model import frozen
-from vdscheck.probes.own_addresses import IPAddress, address_of
+from vdscheck.linux.own_addresses import IPAddress, address_of
+from vdscheck.plugin import frozen
 
 LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 """Names of this very host: whoever gives one means it."""

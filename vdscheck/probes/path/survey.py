@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
+from vdscheck.linux.dns_wire import nameservers
 from vdscheck.measurements.path import Hop, Paths, PathTrace, TargetMinimum
-from vdscheck.model import Absent, Reason, UnavailableError, unmeasured
-from vdscheck.plugin import Host
-from vdscheck.probes.dns import nameservers
-from vdscheck.probes.path import mtu, names, snapshot
-from vdscheck.probes.path.backwards import Backwards
+from vdscheck.plugin import Absent, Host, Reason, UnavailableError, unmeasured
+from vdscheck.probes.path import mtu, statistics
+from vdscheck.probes.path import resolve as names
 from vdscheck.probes.path.packets import Family
-from vdscheck.probes.path.places import How, Places, shipped
+from vdscheck.probes.path.packets_sent import Complete, Stepped, is_from_target
 from vdscheck.probes.path.remote import Named, is_own, why_not_remote
-from vdscheck.probes.path.state import Complete, Stepped, is_from_target
-from vdscheck.probes.path.strategy import PACKETS_LIMIT, Plan
+from vdscheck.probes.path.reverse_dns import Backwards
+from vdscheck.probes.path.schedule import PACKETS_LIMIT, Plan
+from vdscheck.probes.path.subject import How, Places, shipped
 from vdscheck.probes.path.tracer import Candidate, Tracer, Way, Workshop
 
 RESOLVE_LIMIT_S = 1.0
@@ -135,9 +135,9 @@ def _trace(tracer: Tracer, way: Way, traced: Candidate, *, samples: bool) -> Pat
     trail = traced.trail
     now_ns = time.monotonic_ns()
     oldest_ns = now_ns if tracer.complete else now_ns - traced.patience_ns()
-    echoes = snapshot.echoes(trail, _method(traced), oldest_ns)
-    hops = snapshot.hops(trail, oldest_ns, snapshot.echo_count(trail, oldest_ns))
-    minima = [snapshot.minimum_ms(each.trail) for each in way.candidates]
+    echoes = statistics.echoes(trail, _method(traced), oldest_ns)
+    hops = statistics.hops(trail, oldest_ns, statistics.echo_count(trail, oldest_ns))
+    minima = [statistics.minimum_ms(each.trail) for each in way.candidates]
     states = [probe.state for probe in trail.probes.values()]
     return PathTrace(
         place=way.sought.place,
@@ -149,8 +149,8 @@ def _trace(tracer: Tracer, way: Way, traced: Candidate, *, samples: bool) -> Pat
         packets=traced.itinerary.limiter.packets,
         hops=hops if tracer.names is None else _called(hops, tracer.names),
         end_ttl=trail.end_ttl,
-        refusal=snapshot.refusal(trail, traced.family),
-        loop=snapshot.loops(hops),
+        refusal=statistics.refusal(trail, traced.family),
+        loop=statistics.loops(hops),
         unattributed=trail.unattributed,
         duplicates=trail.duplicates,
         clock_steps=sum(isinstance(state, Stepped) for state in states),
@@ -159,7 +159,7 @@ def _trace(tracer: Tracer, way: Way, traced: Candidate, *, samples: bool) -> Pat
         targets=tuple(_minimum(each) for each in way.candidates),
         minimum_ms=min((each for each in minima if each is not None), default=None),
         mtu=mtu.found(trail, has_icmp=traced.has_icmp),
-        samples=snapshot.samples(trail) if samples else (),
+        samples=statistics.samples(trail) if samples else (),
     )
 
 
@@ -186,7 +186,7 @@ def _minimum(candidate: Candidate) -> TargetMinimum:
         family=candidate.family,
         sent=len(probes),
         received=sum(is_from_target(probe.state) for probe in probes),
-        best_ms=snapshot.minimum_ms(candidate.trail),
+        best_ms=statistics.minimum_ms(candidate.trail),
         method=_method(candidate),
         problem=candidate.problem,
     )

@@ -8,22 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from vdscheck.probes.own_addresses import address_of
+from vdscheck.linux.own_addresses import address_of
 from vdscheck.probes.path import mtu
-from vdscheck.probes.path.backwards import Backwards
 from vdscheck.probes.path.engines import Answer, Engine, Stamp, open_engine
 from vdscheck.probes.path.packets import Family
-from vdscheck.probes.path.places import How, Sought, Target
-from vdscheck.probes.path.state import Awaited, Method, Moment, NotSent, Probe, Trail, is_from_target
-from vdscheck.probes.path.strategy import (
-    TCP_SHARE,
-    EchoMode,
-    Itinerary,
-    Limiter,
-    Plan,
-    Step,
-    echo_mode,
-)
+from vdscheck.probes.path.packets_sent import Awaited, Method, Moment, NotSent, Probe, Trail, is_from_target
+from vdscheck.probes.path.reverse_dns import Backwards
+from vdscheck.probes.path.schedule import TCP_SHARE, EchoMode, Itinerary, Limiter, Plan, Step, echo_mode
+from vdscheck.probes.path.subject import How, Sought, Target
 from vdscheck.probes.path.tcp import PACKETS, Tcp
 
 EVERY_S = 0.25

@@ -1,0 +1,5 @@
+"""Checks of the network path to places."""
+
+from . import path
+
+__all__ = ["path"]

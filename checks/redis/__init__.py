@@ -1,0 +1,5 @@
+"""Checks of Redis servers."""
+
+from . import redis
+
+__all__ = ["redis"]

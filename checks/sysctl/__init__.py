@@ -1,0 +1,5 @@
+"""Checks of kernel settings."""
+
+from . import buffers, capacity, keys_judged, persistence
+
+__all__ = ["buffers", "capacity", "keys_judged", "persistence"]

@@ -1,0 +1,1 @@
+"""Finds checks, probes and profiles, and refuses what is declared wrongly."""

@@ -1,0 +1,1 @@
+"""Changes that are planned, applied, read back, kept and undone."""

@@ -1,0 +1,1 @@
+"""Judges measurements by a ruleset: findings, score, gates."""

@@ -1,0 +1,1 @@
+"""Runs the probes under a supervisor: from a target to measurements."""

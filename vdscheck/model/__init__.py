@@ -1,0 +1,1 @@
+"""The nouns that all layers share; they import nothing."""

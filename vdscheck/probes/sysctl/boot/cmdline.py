@@ -1,0 +1,104 @@
+"""The kernel command line of the next boot, and the settings on it: `sysctl.vm.swappiness=10`."""
+
+import dataclasses
+import re
+
+from vdscheck.plugin import Host, UnavailableError, frozen
+
+BOOT_LOADER_ENTRIES = ("/boot/loader/entries/*.conf", "/efi/loader/entries/*.conf")
+GRUB_CONFIGURATIONS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
+UNUSED_DEFAULTS = "/etc/default/grub"
+SINCE_KERNEL = (5, 8)
+"""Documentation/admin-guide/kernel-parameters.txt, sysctl.*=: do_sysctl_args in fs/proc/proc_sysctl.c."""
+GRUB_LIMIT_BYTES = 4 * 1024 * 1024
+
+HUGE_PAGE_MODES = ("always", "madvise", "never")
+"""setup_transparent_hugepage in mm/huge_memory.c: any other word changes nothing."""
+_PREFIX = r"(?s)sysctl[./](.+)"
+
+
+@frozen
+class CommandLine:
+    """Settings on the kernel command line, in their order."""
+
+    settings: tuple[tuple[str, str], ...]
+    """Keys as paths below /proc/sys, and their values."""
+    modules: tuple[str, ...]
+    """Modules that it has loaded early: modules_load=."""
+    where: str
+    init: str | None = None
+    """The program that it names as PID 1: init=."""
+    masked: frozenset[str] = frozenset()
+    """The units that it has systemd leave alone: systemd.mask=."""
+    huge_pages: str | None = None
+    """What it says of transparent huge pages: transparent_hugepage=."""
+    problem: str | None = None
+
+
+def command_line(host: Host) -> CommandLine:
+    """That of the running kernel; in a tree without one, what all entries of the boot loader agree on."""
+    try:
+        return parsed(host.read("/proc/cmdline"), "kernel command line")
+    except UnavailableError:
+        pass
+    found = _boot_loader_lines(host)
+    if not found:
+        given = [UNUSED_DEFAULTS] if host.exists(UNUSED_DEFAULTS) else []
+        why = f"no boot loader configuration found{', only ' + given[0] if given else ''}"
+        return CommandLine((), (), "", problem=f"the kernel command line is not known: {why}")
+    lines = [parsed(text, f"kernel command line ({path})") for path, text in found]
+    first = lines[0]
+    if any(dataclasses.replace(line, where=first.where) != first for line in lines):
+        why = f"the entries of the boot loader set different sysctl.* parameters ({found[0][0]}): none is counted"
+        return CommandLine((), (), "", problem=why)
+    return first
+
+
+def _boot_loader_lines(host: Host) -> list[tuple[str, str]]:
+    """Kernel command lines by the file that holds them, without those of recovery entries."""
+    found: list[tuple[str, str]] = []
+    for path in GRUB_CONFIGURATIONS:
+        lines = re.findall(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", _text(host, path), re.MULTILINE)
+        found += [(path, text) for text in lines]
+    for path in (path for pattern in BOOT_LOADER_ENTRIES for path in host.glob(pattern)):
+        options = re.findall(r"^options\s(.*)$", _text(host, path), re.MULTILINE)
+        if options:
+            found.append((path, " ".join(options)))
+    return [(path, text) for path, text in found if not {"single", "recovery"} & set(text.split())]
+
+
+def _text(host: Host, path: str) -> str:
+    try:
+        return host.read(path, limit_bytes=GRUB_LIMIT_BYTES)
+    except UnavailableError:
+        return ""
+
+
+def parsed(text: str, where: str) -> CommandLine:
+    """The settings on one command line."""
+    settings: list[tuple[str, str]] = []
+    modules: list[str] = []
+    init: str | None = None
+    masked: set[str] = set()
+    huge_pages: str | None = None
+    for name, value in _parameters(text):
+        found = re.fullmatch(_PREFIX, name)
+        if found and value:
+            settings.append((found[1].replace(".", "/"), value))
+        if name.replace("-", "_") in {"modules_load", "rd.modules_load"}:
+            modules += value.split(",")
+        init = value if name == "init" and value else init
+        masked |= {value} if name == "systemd.mask" else set()
+        huge_pages = value if name == "transparent_hugepage" and value in HUGE_PAGE_MODES else huge_pages
+    return CommandLine(tuple(settings), tuple(modules), where, init, frozenset(masked), huge_pages)
+
+
+def _parameters(text: str) -> list[tuple[str, str]]:
+    """Names and values up to `--`; blanks between double quotes do not separate: next_arg in lib/cmdline.c."""
+    found = []
+    for word in re.findall(r'(?:[^\s"]|"[^"]*(?:"|$))+', text):
+        if word == "--":
+            break
+        name, _, value = word.strip('"').partition("=")
+        found.append((name, value.strip('"')))
+    return found

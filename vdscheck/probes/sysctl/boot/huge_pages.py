@@ -1,0 +1,112 @@
+"""Transparent huge pages after the next boot: kernel default, command line, tmpfiles.d, and who comes late."""
+
+import re
+from collections.abc import Iterator
+
+from vdscheck.linux import tmpfiles_d
+from vdscheck.linux.systemd_units import Units
+from vdscheck.measurements import HugePagesAtBoot, LateWriter
+from vdscheck.plugin import Host, UnavailableError, frozen, probe
+from vdscheck.probes.sysctl.boot.cmdline import HUGE_PAGE_MODES, CommandLine, command_line
+from vdscheck.probes.sysctl.boot.defaults import booting_kernel
+from vdscheck.probes.sysctl.boot.init import installed_init
+from vdscheck.probes.sysctl.boot.late_huge_pages import late_huge_pages
+from vdscheck.probes.sysctl.boot.predict import VOLATILE
+
+FILE = "/sys/kernel/mm/transparent_hugepage/enabled"
+UNIT = "systemd-tmpfiles-setup.service"
+PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
+LEAST_BYTES = 512 << 20
+"""With less memory the kernel turns them off whatever it is told: hugepage_init in mm/huge_memory.c."""
+ABOUT = 0.1
+"""MemTotal is less than what the kernel counts then by what it frees of itself later: nearer than this is not told."""
+CONFIGURED = {"ALWAYS": "always", "MADVISE": "madvise", "NEVER": "never"}
+"""mm/Kconfig, CONFIG_TRANSPARENT_HUGEPAGE_*."""
+
+
+@frozen
+class _Begin:
+    """What the kernel comes up with."""
+
+    value: str | None
+    where: str
+
+
+@probe("sysctl.huge-pages-at-boot", deadline_s=5.0)
+def huge_pages_at_boot(host: Host) -> HugePagesAtBoot:
+    """Reads the kernel's configuration and command line, tmpfiles.d, and what else sets the mode at boot."""
+    units, line = Units(host), command_line(host)
+    begin = _begin(host, line)
+    why = _not_applied(host, units, line)
+    late = tuple(late_huge_pages(host, units))
+    if why is not None:
+        return _made(begin.value, begin.where, why, (), late)
+    found = tmpfiles_d.written(host, FILE, VOLATILE)
+    if not found.sure:
+        return _made(None, found.why or "tmpfiles.d could not be read", None, found.overridden, late)
+    if found.value is None or found.where is None:
+        return _made(begin.value, begin.where, None, found.overridden, late)
+    if found.value not in HUGE_PAGE_MODES:
+        where = f"{begin.where}; {found.where} says {found.value!r}, which the kernel refuses"
+        return _made(begin.value, where, None, found.overridden, late)
+    return _made(found.value, found.where, None, found.overridden, late)
+
+
+def _made(
+    value: str | None, where: str, why: str | None, overridden: tuple[str, ...], late: tuple[LateWriter, ...]
+) -> HugePagesAtBoot:
+    return HugePagesAtBoot(
+        value=value, where=where, applied=why is None, not_applied=why, overridden=overridden, late_writers=late
+    )
+
+
+def _begin(host: Host, line: CommandLine) -> _Begin:
+    memory = _memory_bytes(host)
+    if memory is not None and memory < LEAST_BYTES * (1 - ABOUT):
+        return _Begin("never", "the kernel turns them off with less than 512 MiB of memory")
+    if memory is None or memory < LEAST_BYTES:
+        return _Begin(
+            None, "whether there are 512 MiB of memory, with less of which the kernel turns them off, is not known"
+        )
+    if line.huge_pages is not None:
+        return _Begin(line.huge_pages, line.where)
+    if line.problem is not None:
+        return _Begin(None, line.problem)
+    release = booting_kernel(host).release
+    return next(_configured(host, release), _Begin(None, "the configuration of the kernel cannot be read"))
+
+
+def _memory_bytes(host: Host) -> int | None:
+    try:
+        found = re.search(r"(?ma)^MemTotal:\s+([0-9]{1,15}) kB$", host.read("/proc/meminfo"))
+    except UnavailableError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def _configured(host: Host, release: str | None) -> Iterator[_Begin]:
+    if release is None or "/" in release:
+        return
+    for path in (f"/boot/config-{release}", f"/lib/modules/{release}/config", f"/usr/lib/modules/{release}/config"):
+        try:
+            text = host.read(path)
+        except UnavailableError:
+            continue
+        for word, mode in CONFIGURED.items():
+            if re.search(rf"(?m)^CONFIG_TRANSPARENT_HUGEPAGE_{word}=y$", text):
+                yield _Begin(mode, f"kernel default ({path})")
+
+
+def _not_applied(host: Host, units: Units, line: CommandLine) -> str | None:
+    """Why nothing of tmpfiles.d is applied at boot; None where it is."""
+    init = installed_init(host, units, line)
+    if not init.boots_with_systemd:
+        return "the init is not systemd, so nothing applies tmpfiles.d at boot"
+    if not any(host.exists(path) for path in PROGRAMS):
+        return "there is no systemd-tmpfiles, so nothing applies tmpfiles.d at boot"
+    mask = units.mask(UNIT)
+    if mask is not None or UNIT in line.masked:
+        return f"{UNIT} is masked ({mask or line.where}): nothing of tmpfiles.d is applied at boot"
+    if units.file(UNIT) is None or not units.is_enabled(UNIT):
+        return f"nothing starts {UNIT}, so nothing of tmpfiles.d is applied at boot"
+    return None

@@ -1,0 +1,1 @@
+"""Processes of ours: children with deadlines, signals, the limits of the session."""

@@ -1,0 +1,1 @@
+"""Makes the one value that is shown, saved and sent."""

@@ -1,0 +1,1 @@
+"""Which limits count: profiles, overrides, and what is selected."""

@@ -1,0 +1,25 @@
+"""Outside bytes as text, and paths of the caller."""
+
+import os
+import re
+
+from vdscheck.model.absence import Reason, UnavailableError, unmeasured
+
+_HALF_A_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Surrogates that stand for no byte: only those from U+DC80 to U+DCFF do (PEP 383)."""
+
+
+def safe_text(raw: bytes | str) -> str:
+    r"""Outside bytes as text that any encoder bears: what is not UTF-8 is written as \\xNN, half a pair as \\uNNNN."""
+    if isinstance(raw, str):
+        raw = _HALF_A_PAIR.sub(lambda found: f"\\u{ord(found[0]):04x}", raw).encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def absolute(path: str) -> str:
+    """A path of the caller's from the root on. Raises UnavailableError where the current folder is gone."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        why = f"{safe_text(path)}: the current folder is gone; name the path from / on"
+        raise UnavailableError(unmeasured(Reason.ERROR, why)) from error

@@ -1,0 +1,1 @@
+"""What areas add to the report and to the screen, beside their probes and checks."""
