@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -224,14 +226,16 @@ def test_a_program_that_blocks_is_killed_and_the_next_tree_is_asked(tmp_path: Pa
     assert second.values["vm/swappiness"] == "1"
 
 
-def test_this_machine_is_not_touched(tmp_path: Path) -> None:
+def test_this_machine_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real key keeps its value, and no mount is left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     key = Path("/proc/sys/vm/swappiness")
-    before, mounts = key.read_text(), Path("/proc/self/mounts").read_text()
-    tree(tmp_path, {"etc/sysctl.d/a.conf": "vm.swappiness = 1\n"})
-    assert ask_systemd_sysctl(tmp_path, {"vm/swappiness": "x"}) == {"vm/swappiness": "1"}
+    before = key.read_text()
+    asked = tree(tmp_path / "tree", {"etc/sysctl.d/a.conf": "vm.swappiness = 1\n"})
+    assert ask_systemd_sysctl(asked, {"vm/swappiness": "x"}) == {"vm/swappiness": "1"}
     assert key.read_text() == before
-    assert Path("/proc/self/mounts").read_text() == mounts
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 
 
 def test_a_tree_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -302,15 +306,19 @@ def test_a_container_may_share_the_hosts_users() -> None:
     assert done.stdout.strip() == str(Path("/proc/self/ns/user").readlink())
 
 
-def test_a_container_is_ended_at_its_deadline_and_leaves_nothing() -> None:
-    """Its processes, cgroups, mounts and folder are gone."""
+def test_a_container_is_ended_at_its_deadline_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its processes, cgroups, mounts and folder are gone; those of other containers are nobody's business here."""
+    mine = uuid.uuid4()
+    monkeypatch.setattr(uuid, "uuid4", lambda: mine)
+    name = f"vdscheck-lab-{mine.hex[:12]}"
     script = "setsid sleep 432.125 & trap '' TERM INT; sleep 432.125"
     with pytest.raises(LabError, match="had not ended after"):
         run_in_container(["sh", "-c", script], timeout_s=2)
     wait_until(lambda: not processes("432.125"))
-    left = must(["find", "/sys/fs/cgroup", "-name", "vdscheck-lab-*"], timeout_s=60)
-    assert not left.strip()
-    assert "vdscheck-lab-" not in Path("/proc/self/mounts").read_text()
+    cgroups = {Path(folder).name for folder, _, _ in os.walk("/sys/fs/cgroup")}
+    assert name not in cgroups
+    assert not list(Path(tempfile.gettempdir()).glob(f"{name}*"))
+    assert name not in Path("/proc/self/mounts").read_text()
 
 
 def test_a_container_whose_program_is_not_there_is_said() -> None:

@@ -26,9 +26,13 @@ Nic = Literal["virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"]
 BOOT_TIMEOUT_S: Final = 400.0
 """A boot takes 25-50 s on an idle machine; several at once on a busy one take much longer."""
 
-_REVISION: Final = "1"
+_REVISION: Final = "2"
 _BUILD_TIMEOUT_S: Final = 600.0
 _POLL_S: Final = 0.1
+_BEGIN_TIMEOUT_S: Final = 240.0
+"""An emulated server has hung before its first program now and then: one that has not come to the job by then is
+switched off and on again, once."""
+_BEGUN: Final = "THE JOB BEGINS"
 _ENDED: Final = "THE JOB HAS ENDED AND IS ON DISK"
 _DISK_BYTES: Final = 20 << 30
 """Sparse: what it holds is about 1 GB."""
@@ -64,6 +68,7 @@ ExecStart=/bin/sh /etc/lab-job
 ExecStopPost=/bin/systemctl poweroff --no-block
 """,
     "etc/lab-job": f"""\
+echo {_BEGUN}
 rm -rf /job
 mkdir -p /job/out
 cd /job
@@ -176,7 +181,14 @@ def boot(  # each is a property of the boot that a test may want to vary
         kept = state is not None and keep
         drive = f"file={_state(built_server, state)},snapshot={'off' if kept else 'on'}"
         argv = _emulator(built_server, machine, drive, folder, kernel_cmdline)
-        ended = _powered(argv, folder / "console", cut_at or (None if kept else _ENDED), timeout_s)
+        power_cut = cut_at or (None if kept else _ENDED)
+        try:
+            ended = _powered(argv, folder / "console", power_cut, min(timeout_s, _BEGIN_TIMEOUT_S), timeout_s)
+            if ended is None:
+                ended = _powered(argv, folder / "console", power_cut, timeout_s, timeout_s)
+        except BaseException as error:
+            error.add_note(f"the console's last lines:\n{_console(folder)[-2000:]}")
+            raise
         console = _console(folder)
         rc = _unpack(folder / "out", out)
     if rc is None and cut_at is None:
@@ -280,20 +292,28 @@ def _attached(disk: Disk, serial: str, drive: str) -> list[str]:
     return ["-drive", backend, "-device", device]
 
 
-def _powered(argv: Sequence[str], console: Path, cut_at: str | None, timeout_s: float) -> bool:
-    """Run the emulator until it ends, is cut off, or the time is up; whether it ended by itself."""
+def _powered(
+    argv: Sequence[str], console: Path, cut_at: str | None, begin_timeout_s: float, timeout_s: float
+) -> bool | None:
+    """Run the emulator until it ends, is cut off, or the time is up; whether it ended by itself.
+
+    None where the server was switched off because its job had not begun in time.
+    """
     need("qemu-system-x86_64")
-    deadline = time.monotonic() + timeout_s
+    started = time.monotonic()
+    console.unlink(missing_ok=True)
     with (
         console.with_name("emulator").open("wb") as said,
         subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True) as process,
     ):
         try:
-            while process.poll() is None and time.monotonic() < deadline:
-                if cut_at and console.exists() and cut_at.encode() in console.read_bytes():
-                    break
+            while process.poll() is None and time.monotonic() - started < timeout_s:
+                shown = console.read_bytes() if console.exists() else b""
+                if cut_at and cut_at.encode() in shown:
+                    return False
+                if time.monotonic() - started > begin_timeout_s and _BEGUN.encode() not in shown:
+                    return None
                 time.sleep(_POLL_S)
+            return process.poll() is not None
         finally:
-            ended = process.poll() is not None
             end_session(process.pid)
-    return ended
