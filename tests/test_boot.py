@@ -106,7 +106,11 @@ ONE_KEY: dict[str, tuple[Mapping[str, Content], str | None, str]] = {
         "kernel default",
     ),
     "a credential is read last": (
-        {"etc/credstore/sysctl.extra": f"{SWAPPINESS}=1", "etc/sysctl.d/zz.conf": f"{SWAPPINESS}=2"},
+        {
+            "etc/credstore/sysctl.extra": f"{SWAPPINESS}=1",
+            "etc/sysctl.d/zz.conf": f"{SWAPPINESS}=2",
+            "etc/systemd/system/systemd-sysctl.service.d/x.conf": "[Service]\nLoadCredential=sysctl.extra\n",
+        },
         "1",
         "/etc/credstore/sysctl.extra:1",
     ),

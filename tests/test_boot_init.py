@@ -40,10 +40,20 @@ INITS: dict[str, tuple[Mapping[str, Content], str, str | None]] = {
         "none",
         "neither systemd-sysctl nor procps",
     ),
-    "systemd changed by hand": (
+    "its command taken away": (
         {"etc/systemd/system/systemd-sysctl.service.d/x.conf": "[Service]\nExecStart="},
-        "systemd-sysctl",
-        "x.conf: changes systemd-sysctl.service",
+        "none",
+        "x.conf: systemd-sysctl.service runs nothing",
+    ),
+    "another unit in its place": (
+        {"etc/systemd/system/systemd-sysctl.service": "[Service]\nExecStart=/bin/true\n"},
+        "none",
+        "/etc/systemd/system/systemd-sysctl.service: systemd-sysctl.service runs /bin/true",
+    ),
+    "no such unit": (
+        {"usr/lib/systemd/system/systemd-sysctl.service": GONE},
+        "none",
+        "there is no systemd-sysctl.service",
     ),
 }
 

@@ -15,6 +15,7 @@ from vdscheck.catalogue.catalogue import Catalogue, load
 from vdscheck.fixes.sysctl import kernel_settings
 from vdscheck.measurements import (
     KERNEL_KEYS,
+    NOT_LOOKED_AT,
     BootTruth,
     Conntrack,
     FileHandles,
@@ -674,6 +675,27 @@ def test_a_setting_is_compared_with_what_it_will_be_after_the_next_boot(
     assert found.verdict is verdict
     assert words in found.summary
     assert found.fix == fix
+
+
+@pytest.mark.parametrize("beaten", [(), ("/etc/sysctl.d/50-x.conf:3 = 4096",)])
+def test_what_could_not_be_read_of_the_next_boot_is_said_and_never_taken_for_nothing(
+    bench: Bench, beaten: tuple[str, ...]
+) -> None:
+    later = replace(at_boot(None, "/etc/x.conf cannot be read here", *beaten), origin="unread")
+    found = lasting(bench, SOMAXCONN, "4096", later)
+    assert isinstance(found, Absent)
+    said = "after the next boot is not known: /etc/x.conf cannot be read here"
+    assert found.detail == f"{SOMAXCONN} is 4096 now; what it will be {said}"
+    image = bench.judge("sysctl.somaxconn", NOT_RUN, NO_KERNEL, boot({SOMAXCONN: later}), profile="web")
+    assert (image.verdict, said in image.summary) == (UNKNOWN, True)
+
+
+def test_a_pass_says_what_was_not_looked_at(bench: Bench) -> None:
+    said = f"sysctl.extra in /etc/credstore {NOT_LOOKED_AT}"
+    truth = replace(boot({SOMAXCONN: at_boot("4096")}), problems=("/x.conf:1: not an assignment", said))
+    found = bench.ask("sysctl.persistence", OURS, kernel({SOMAXCONN: "4096"}), truth, profile="web")[SOMAXCONN]
+    assert (found.verdict, found.confidence) == (PASS, Confidence.LOW)
+    assert [each.value for each in found.evidence if each.name == "not_looked_at"] == [said]
 
 
 @pytest.mark.parametrize("file", ["/etc/sysctl.d/99-x.conf", "/etc/sysctl.conf", "/usr/lib/sysctl.d/90-zz.conf"])

@@ -202,6 +202,13 @@ def set_by_nobody(key: str, at_boot: KeyAtBoot | None) -> str:
     return f"nobody sets {key} on disk"
 
 
+def not_known(key: str, at_boot: KeyAtBoot | None) -> str:
+    """Why nobody can tell what a key will be after the next boot."""
+    if at_boot is not None and at_boot.origin == "unread":
+        return f"what {key} will be after the next boot is not known: {at_boot.where}"
+    return f"{set_by_nobody(key, at_boot)}, and the default of this kernel is not known"
+
+
 def unreadable(key: str, text: str) -> Absent:
     """The absence of a value that has a text, and not one of its key."""
     return unmeasured(Reason.ERROR, f"{key} is {text[:60]!r}, which is not what this key holds")
@@ -222,8 +229,7 @@ def setting(key: str, owner: KernelOwner | Absent, kernel: Sysctls, boot: BootTr
     if missing.reason is not Reason.NOT_RUN or isinstance(boot, Absent):
         return missing
     if at_boot is None or later is None:
-        why = f"{set_by_nobody(key, at_boot)}, and the default of this kernel is not known"
-        return unmeasured(Reason.NOT_RUN, why)
+        return unmeasured(Reason.NOT_RUN, not_known(key, at_boot))
     return Setting(rule, later, rule.take(later), later, Evidence("decided_by", at_boot.where, None, boot.init))
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vdscheck.measurements import ASK, BootTruth, KernelOwner, KeyAtBoot, LateWriter, Sysctls
+from vdscheck.measurements import ASK, NOT_LOOKED_AT, BootTruth, KernelOwner, KeyAtBoot, LateWriter, Sysctls
 from vdscheck.plugin import (
     Absent,
     AtLeast,
@@ -24,7 +24,7 @@ from vdscheck.plugin import (
     whole_number,
 )
 
-from .key_table import RULES, Limit, Rule, best, fields, passes, proposal, set_by_nobody, unreadable
+from .key_table import RULES, Limit, Rule, best, fields, not_known, passes, proposal, set_by_nobody, unreadable
 
 DROP_IN_NAME = "90-vdscheck.conf"
 """The file below /etc/sysctl.d that fixes are written to; what comes after it by name overrides it."""
@@ -115,14 +115,13 @@ def _judged(rule: Rule, limit: Limit, kernel: Sysctls, boot: BootTruth) -> Judge
         )
         return unmeasured(Reason.UNSUPPORTED, why)
     if at_boot is None or after is None:
-        why = (
-            f"{key} is {now} now; {set_by_nobody('it', at_boot)}, and the default of this kernel is not known: "
-            "a line in a file of /etc/sysctl.d would settle it"
-        )
-        return unmeasured(Reason.UNSUPPORTED, why)
+        unread = at_boot is not None and at_boot.origin == "unread"
+        more = "" if unread else ": a line in a file of /etc/sysctl.d would settle it"
+        return unmeasured(Reason.UNSUPPORTED, f"{key} is {now} now; {not_known('it', at_boot)}{more}")
     if same:
         said = f"{key} is {now} now and after the next boot: {at_boot.where}"
-        return Judgement(verdict=Verdict.PASS, summary=said, evidence=_evidence(at_boot, boot))
+        sure = Confidence.LOW if any(map(_not_looked_at, boot.problems)) else Confidence.HIGH
+        return Judgement(verdict=Verdict.PASS, summary=said, evidence=_evidence(at_boot, boot), confidence=sure)
     return _differs(_Difference(rule, limit, now, at_boot, after, writer), boot)
 
 
@@ -162,9 +161,14 @@ def _evidence(at_boot: KeyAtBoot | None, boot: BootTruth) -> tuple[Evidence, ...
         found.extend(Evidence("does_not_win", line, None, boot.init) for line in at_boot.overridden)
         if at_boot.procps_value is not None:
             found.append(Evidence("sysctl_system_would_set", at_boot.procps_value, None, "procps: sysctl --system"))
+    found.extend(Evidence("not_looked_at", each, None, boot.init) for each in boot.problems if _not_looked_at(each))
     silent = [writer for writer in boot.late_writers if writer.enabled and not writer.keys]
     found.extend(Evidence("may_set_settings_later", writer.name, None, writer.file) for writer in silent)
     return tuple(found)
+
+
+def _not_looked_at(problem: str) -> bool:
+    return problem.endswith(NOT_LOOKED_AT)
 
 
 def _cause(found: _Difference) -> str:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 
-from vdscheck.plugin import Host, UnavailableError
+from vdscheck.plugin import Host, UnavailableError, frozen
 
 UNIT_FOLDERS = (
+    "/etc/systemd/system.control",
     "/etc/systemd/system",
+    "/etc/systemd/system.attached",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
@@ -18,6 +20,20 @@ STARTERS = (".timer", ".socket", ".path")
 _COMMAND = r"^\s*Exec(?:Start|StartPre|StartPost)\s*=(.*)$"
 _USER = r"^\s*User\s*=\s*(\S*)"
 _DYNAMIC = r"^\s*DynamicUser\s*=\s*(?:1|yes|y|true|t|on)\s*$"
+
+
+@frozen
+class UnitLine:
+    """An assignment in a unit or a drop-in of it."""
+
+    path: str
+    key: str
+    value: str
+
+    @property
+    def text(self) -> str:
+        """The line as it is shown, with its file."""
+        return f"{self.path}: {self.key}={self.value}"
 
 
 class Units:
@@ -49,13 +65,16 @@ class Units:
         return self._files.get(name) or self._files.get(re.sub(r"@[^@]*(\.\w+)$", r"@\1", name))
 
     def drop_ins(self, name: str) -> list[str]:
-        """The files that change a unit."""
+        """The files that change a unit: its own, then those for all of a name or type."""
         found: dict[str, str] = {}
-        for folder in self._drop_ins.get(name, ()):
+        stem, _, suffix = name.rpartition(".")
+        begins = [stem[: found.end()] for found in re.finditer("-", stem)]
+        names = (name, *(f"{each}.{suffix}" for each in reversed(begins)), suffix)
+        for folder in (folder for each in names for folder in self._drop_ins.get(each, ())):
             for file in _names(self._host, folder):
                 if file.endswith(".conf"):
                     found.setdefault(file, f"{folder}/{file}")
-        return [found[file] for file in sorted(found)]
+        return [found[file] for file in sorted(found) if not leads_to_nothing(self._host, found[file])]
 
     def mask(self, name: str) -> str | None:
         """The empty file or link to /dev/null that masks a unit; None of one that is not masked."""
@@ -88,10 +107,24 @@ class Units:
             return name.partition(".")[0]  # systemd.exec(5): named as the unit
         return named[-1] if named and named[-1] else "root"
 
+    def assignments(self, name: str) -> Iterator[UnitLine]:
+        """What a unit and its drop-ins say, but for [Install]. Raises UnavailableError where one cannot be read."""
+        for path in self._read(name):
+            section = ""
+            for line in _joined(self._host.read(path)):
+                key, equals, value = line.partition("=")
+                if line.startswith("["):
+                    section = line
+                elif section != "[Install]":
+                    yield UnitLine(path, key.strip(), value.strip() if equals else "")
+
+    def _read(self, name: str) -> tuple[str, ...]:
+        path = self.file(name)
+        return (*([path] if path else ()), *self.drop_ins(name))
+
     def _lines(self, name: str) -> Iterator[str]:
         """The lines of a unit and its drop-ins."""
-        path = self.file(name)
-        for each in (*([path] if path else ()), *self.drop_ins(name)):
+        for each in self._read(name):
             yield from re.sub(r"\\\n", " ", _text(self._host, each)).splitlines()
 
     def _enabled(self) -> frozenset[str]:
@@ -101,6 +134,23 @@ class Units:
         started = {f"{name.rpartition('.')[0]}.service" for name in wanted if name.endswith(STARTERS)}
         names = wanted | {name for name in started if self.file(name) is not None}
         return frozenset(name for name in names if self.mask(name) is None)
+
+
+def _joined(text: str) -> Iterator[str]:
+    """The lines that say something; one that ends in a backslash goes on in the next that is no comment."""
+    begun = ""
+    for line in text.split("\n"):
+        words = line.strip()
+        if words.startswith(("#", ";")):
+            continue
+        if words.endswith("\\"):
+            begun += f"{words[:-1]} "
+            continue
+        if whole := (begun + words).strip():
+            yield whole
+        begun = ""
+    if begun.strip():
+        yield begun.strip()
 
 
 def leads_to_nothing(host: Host, path: str) -> bool:

@@ -4,7 +4,7 @@ Seen of systemd 252 and 257 (`systemd-tmpfiles --create --boot --root`), which t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from vdscheck.linux import sysctl_glob
 from vdscheck.linux.sysctl_d import SettingsFile, lines_with_ends, settings_files, simplified
@@ -49,9 +49,9 @@ class WrittenAtBoot:
     overridden: tuple[str, ...] = ()
 
 
-def written(host: Host, path: str, volatile: tuple[str, ...]) -> WrittenAtBoot:
-    """What the lines of tmpfiles.d write to an existing regular file."""
-    files = settings_files(host, FOLDERS, volatile=volatile)
+def written(host: Host, path: str, volatile: tuple[str, ...], given: Iterable[SettingsFile] = ()) -> WrittenAtBoot:
+    """What the lines of tmpfiles.d, and then those that are given, write to an existing regular file."""
+    files = [*settings_files(host, FOLDERS, volatile=volatile), *given]
     unread = next((each for each in files if each.unreadable or each.blocks), None)
     lines = [line for file in files for line in _lines(file)]
     target = path.encode()

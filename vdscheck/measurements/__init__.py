@@ -49,6 +49,7 @@ from .redis import (
 from .sysctl import (
     ASK,
     KERNEL_KEYS,
+    NOT_LOOKED_AT,
     SETS_NOTHING,
     BootTruth,
     Conntrack,
@@ -75,6 +76,7 @@ __all__ = [
     "ASK",
     "KERNEL_KEYS",
     "LONGEST_RTT_MS",
+    "NOT_LOOKED_AT",
     "SETS_NOTHING",
     "UNNAMED_CONTAINER",
     "BootTruth",

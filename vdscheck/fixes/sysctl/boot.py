@@ -55,6 +55,8 @@ def _beaten(wanted: str, decided: KeyAtBoot, boot: BootTruth) -> str:
     excluded = [line.partition(" = ")[0] for line in decided.overridden if line.endswith("= (excluded)")]
     if excluded and decided.origin != "file":
         return f"{excluded[-1]} keeps it from being set: take that line out"
+    if decided.origin == "unread":
+        return f"whether a line in {FILE} would set it at boot is not known: {decided.where}"
     if decided.value is None or decided.origin == "default":
         return _unset(wanted, decided, boot)
     return f"{decided.where} sets it to {decided.value} after {FILE}: let that line say {wanted}"

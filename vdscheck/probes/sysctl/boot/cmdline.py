@@ -14,6 +14,7 @@ GRUB_LIMIT_BYTES = 4 * 1024 * 1024
 
 HUGE_PAGE_MODES = ("always", "madvise", "never")
 """setup_transparent_hugepage in mm/huge_memory.c: any other word changes nothing."""
+_SETS_CREDENTIAL = ("systemd.set_credential", "systemd.set_credential_binary")
 _PREFIX = r"(?s)sysctl[./](.+)"
 
 
@@ -32,6 +33,8 @@ class CommandLine:
     """The units that it has systemd leave alone: systemd.mask=."""
     huge_pages: str | None = None
     """What it says of transparent huge pages: transparent_hugepage=."""
+    credentials: frozenset[str] = frozenset()
+    """The names of the credentials that it hands to systemd: systemd.set_credential=."""
     problem: str | None = None
 
 
@@ -81,6 +84,7 @@ def parsed(text: str, where: str) -> CommandLine:
     init: str | None = None
     masked: set[str] = set()
     huge_pages: str | None = None
+    credentials: set[str] = set()
     for name, value in _parameters(text):
         found = re.fullmatch(_PREFIX, name)
         if found and value:
@@ -89,8 +93,17 @@ def parsed(text: str, where: str) -> CommandLine:
             modules += value.split(",")
         init = value if name == "init" and value else init
         masked |= {value} if name == "systemd.mask" else set()
+        credentials |= {value.partition(":")[0]} if name in _SETS_CREDENTIAL else set()
         huge_pages = value if name == "transparent_hugepage" and value in HUGE_PAGE_MODES else huge_pages
-    return CommandLine(tuple(settings), tuple(modules), where, init, frozenset(masked), huge_pages)
+    return CommandLine(
+        settings=tuple(settings),
+        modules=tuple(modules),
+        where=where,
+        init=init,
+        masked=frozenset(masked),
+        huge_pages=huge_pages,
+        credentials=frozenset(credentials),
+    )
 
 
 def _parameters(text: str) -> list[tuple[str, str]]:

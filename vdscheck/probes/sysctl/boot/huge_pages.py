@@ -7,7 +7,9 @@ from vdscheck.linux import tmpfiles_d
 from vdscheck.linux.systemd_units import Units
 from vdscheck.measurements import HugePagesAtBoot, LateWriter
 from vdscheck.plugin import Host, UnavailableError, frozen, probe
+from vdscheck.probes.sysctl.boot.applier import Command, doubt
 from vdscheck.probes.sysctl.boot.cmdline import HUGE_PAGE_MODES, CommandLine, command_line
+from vdscheck.probes.sysctl.boot.credentials import handed_in
 from vdscheck.probes.sysctl.boot.defaults import booting_kernel
 from vdscheck.probes.sysctl.boot.init import installed_init
 from vdscheck.probes.sysctl.boot.late_huge_pages import late_huge_pages
@@ -15,7 +17,13 @@ from vdscheck.probes.sysctl.boot.predict import VOLATILE
 
 FILE = "/sys/kernel/mm/transparent_hugepage/enabled"
 UNIT = "systemd-tmpfiles-setup.service"
+CREDENTIAL = "tmpfiles.extra"
 PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
+COMMAND = Command(
+    ("systemd-tmpfiles", *PROGRAMS),
+    needs=frozenset(("--create", "--boot")),
+    may_have=frozenset(("--remove", "--exclude-prefix=/dev", "--graceful")),
+)
 LEAST_BYTES = 512 << 20
 """With less memory the kernel turns them off whatever it is told: hugepage_init in mm/huge_memory.c."""
 ABOUT = 0.1
@@ -38,10 +46,15 @@ def huge_pages_at_boot(host: Host) -> HugePagesAtBoot:
     units, line = Units(host), command_line(host)
     begin = _begin(host, line)
     why = _not_applied(host, units, line)
+    unsure = doubt(units, UNIT, COMMAND) if why is None else None
+    if isinstance(unsure, str):
+        why, unsure = f"{unsure}: nothing of tmpfiles.d is applied at boot", None
     late = tuple(late_huge_pages(host, units))
     if why is not None:
         return _made(begin.value, begin.where, why, (), late)
-    found = tmpfiles_d.written(host, FILE, VOLATILE)
+    found = tmpfiles_d.written(host, FILE, VOLATILE, handed_in(host, units, UNIT, CREDENTIAL, line))
+    if unsure is not None and (unsure.anything or found.value != begin.value):
+        return _made(None, unsure.why, None, found.overridden, late)
     if not found.sure:
         return _made(None, found.why or "tmpfiles.d could not be read", None, found.overridden, late)
     if found.value is None or found.where is None:

@@ -4,10 +4,12 @@ import re
 
 from vdscheck.linux.systemd_units import Units, leads_to_nothing
 from vdscheck.plugin import Host, UnavailableError, frozen
+from vdscheck.probes.sysctl.boot.applier import Command, Doubt, doubt
 from vdscheck.probes.sysctl.boot.cmdline import CommandLine
 
 SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
 UNIT = "systemd-sysctl.service"
+COMMAND = Command(SYSTEMD_SYSCTL)
 INIT = "/sbin/init"
 PROCPS_SCRIPT = "/etc/init.d/procps"
 PROCPS_LINKS = "/etc/rc[S2].d/S*procps"
@@ -38,6 +40,8 @@ class Init:
     """Whether systemd is known to be PID 1: it raises some limits itself."""
     is_debian: bool
     problems: tuple[str, ...]
+    doubt: Doubt | None = None
+    """Why it is not known whether it applies the files."""
 
     @property
     def reads_split_usr(self) -> bool:
@@ -56,11 +60,18 @@ def installed_init(host: Host, units: Units, line: CommandLine) -> Init:
     version = systemd_version(host)
     is_debian = host.exists("/etc/debian_version") or host.exists("/var/lib/dpkg/status")
     name, problems = _applier(host, units, program)
+    unsure = doubt(units, UNIT, COMMAND) if name == SYSTEMD else None
+    if isinstance(unsure, str):
+        name, problems, unsure = NONE, [f"{unsure}: nothing in sysctl.d is applied at boot"], None
     if name == SYSTEMD and UNIT in line.masked:
         name, problems = NONE, [f"{UNIT} is masked ({line.where}): nothing in sysctl.d is applied at boot"]
     if program is None and name == SYSTEMD:
         problems.append(f"there is no {INIT}: the next boot is taken to be systemd's, as its files are here")
-    return Init(name, version, program == "systemd", is_debian, (*problems, *_running_init(host)))
+    if name != SYSTEMD:
+        unsure = None
+    if unsure is not None:
+        problems.append(unsure.why)
+    return Init(name, version, program == "systemd", is_debian, (*problems, *_running_init(host)), unsure)
 
 
 def _program_of_pid_1(host: Host, path: str) -> str | None:
@@ -91,7 +102,9 @@ def _systemd_sysctl(host: Host, units: Units) -> tuple[str, list[str]]:
         return NONE, [f"{UNIT} is not wanted by sysinit.target: nothing in sysctl.d is applied at boot"]
     if leads_to_nothing(host, link):
         return NONE, [f"{UNIT} is disabled ({link} leads to nothing): nothing in sysctl.d is applied at boot"]
-    return SYSTEMD, [f"{path}: changes {UNIT}; what it changes is not considered" for path in units.drop_ins(UNIT)]
+    if units.file(UNIT) is None:
+        return NONE, [f"there is no {UNIT}: nothing in sysctl.d is applied at boot"]
+    return SYSTEMD, []
 
 
 def systemd_version(host: Host) -> int | None:

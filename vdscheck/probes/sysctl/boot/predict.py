@@ -12,8 +12,9 @@ from vdscheck.plugin import Host, UnavailableError, frozen, probe, safe_text
 from vdscheck.probes.sysctl.boot import cmdline, procps
 from vdscheck.probes.sysctl.boot.accepted_values import as_the_kernel_takes_it
 from vdscheck.probes.sysctl.boot.cmdline import CommandLine, command_line
+from vdscheck.probes.sysctl.boot.credentials import handed_in
 from vdscheck.probes.sysctl.boot.defaults import Kernel, booting_kernel
-from vdscheck.probes.sysctl.boot.init import NONE, PROCPS, Init, installed_init
+from vdscheck.probes.sysctl.boot.init import NONE, PROCPS, UNIT, Init, installed_init
 from vdscheck.probes.sysctl.boot.late_writers import Again, late_writers
 from vdscheck.probes.sysctl.boot.modules import is_early, module_of
 
@@ -41,13 +42,7 @@ NR_OPEN_BY_PID_1 = "1073741816"
 LAST_THAT_HALVES = 257
 LAST_DEBIAN_THAT_SPARES_NR_OPEN = 255
 RAISED_BY_PID_1 = "raised by PID 1 (systemd, src/core/main.c)"
-CREDENTIALS = (
-    "/run/credentials/@system",
-    "/etc/credstore",
-    "/usr/local/lib/credstore",
-    "/usr/lib/credstore",
-)
-"""Where systemd looks for a credential, by precedence: systemd.exec(5), LoadCredential=."""
+CREDENTIAL = "sysctl.extra"
 FOLDERS_OF_64_BITS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64")
 
 
@@ -88,7 +83,8 @@ def boot_truth(host: Host) -> BootTruth:
     init = installed_init(host, units, line)
     targets = _targets()
     boot = Boot(init, kernel, line, _missing(host, targets, kernel, line))
-    systemd, by_procps = _by_both(host, init, [key.encode() for key in targets])
+    given = handed_in(host, units, UNIT, CREDENTIAL, line)
+    systemd, by_procps = _by_both(host, init, [key.encode() for key in targets], given)
     work = _Work(boot, _before_files(host, boot), *_truth(init, systemd, by_procps))
     keys = {key: work.key_at_boot(key) for key in KERNEL_KEYS}
     said = [*init.problems, line.problem, *work.truth.problems, *work.refused, _idle_sysctl_conf(host, init)]
@@ -117,10 +113,10 @@ def _missing(host: Host, targets: Iterable[str], kernel: Kernel, line: CommandLi
     return {key: module for key, module in owned.items() if module in late}
 
 
-def _by_both(host: Host, init: Init, keys: list[bytes]) -> tuple[Applied, Applied]:
+def _by_both(host: Host, init: Init, keys: list[bytes], given: Iterable[SettingsFile]) -> tuple[Applied, Applied]:
     """What systemd-sysctl makes of the files, and what procps' `sysctl --system` does."""
     folders = [*sysctl_d.FOLDERS, *([sysctl_d.FOLDER_OF_SPLIT_USR] if init.reads_split_usr else [])]
-    files = [*sysctl_d.settings_files(host, folders, volatile=VOLATILE), *_credentials(host)]
+    files = [*sysctl_d.settings_files(host, folders, volatile=VOLATILE), *given]
     by_procps = procps.applied_by_procps(procps.procps_files(host, volatile=VOLATILE), keys)
     return sysctl_d.applied(files, keys, init.version), by_procps
 
@@ -155,15 +151,6 @@ def _idle_sysctl_conf(host: Host, init: Init) -> str | None:
     if _real(host, path) in read:
         return None
     return f"{path}: nothing reads it at boot, as no link in /etc/sysctl.d leads to it; `sysctl --system` does"
-
-
-def _credentials(host: Host) -> list[SettingsFile]:
-    """Settings that came as a credential, read last: LoadCredential=sysctl.extra in systemd-sysctl.service."""
-    for folder in CREDENTIALS:
-        path = f"{folder}/sysctl.extra"
-        if host.exists(path):
-            return [sysctl_d.read_settings_file(host, path)]
-    return []
 
 
 def _before_files(host: Host, boot: Boot) -> tuple[Step, ...]:
@@ -210,6 +197,9 @@ class _Work:
             return _key(None, "unread", where, lost + _texts(self.truth, group))
         steps = self._steps(key, self.truth)
         value, step = self._folded(key, steps, self.refused)
+        doubt = self.boot.init.doubt
+        if doubt is not None and (doubt.anything or value is None or self._without_files(key, steps) != value):
+            return _key(None, "unread", doubt.why, lost + _texts(self.truth, group))
         other = value if self.procps is None else self._folded(key, self._steps(key, self.procps), [])[0]
         where, origin = (step.where, step.origin) if step else self._by_nobody(key)
         origin = "unknown" if value is None else origin
@@ -217,6 +207,9 @@ class _Work:
         early = tuple(each.text for each in beaten if each.origin != "file")
         late = tuple(each.text for each in beaten if each.origin == "file")
         return _key(value, origin, where, early + lost + late, other if other != value else None)
+
+    def _without_files(self, key: str, steps: Iterable[Step]) -> str | None:
+        return self._folded(key, [step for step in steps if step.origin != "file"], [])[0]
 
     def _by_nobody(self, key: str) -> tuple[str, Literal["default", "unknown"]]:
         default = self.boot.kernel.default(key)
