@@ -18,9 +18,9 @@ from pathlib import Path
 sys.path.pop(0)  # this folder, in which this file would be taken for the library
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.cluster.test_cluster_scale import pss_mb
 from tests.lab.kube_load import load
 from tests.lab.kube_server import KubeServer
+from tests.probes.cluster.test_scale import pss_mb
 
 WALL_WANTED, MEMORY_WANTED_MB = 0.6, 150
 

@@ -25,8 +25,8 @@ sys.path.insert(0, str(PROJECT))
 from tests.lab.net.network import Network
 from tests.lab.net.topology import PLACES
 from tests.lab.processes import need
-from tests.path.tracing import UNPRIVILEGED
-from tests.path.wire import Round, captured, rounds
+from tests.probes.path.tracing import UNPRIVILEGED
+from tests.probes.path.wire import Round, captured, rounds
 
 Result = dict[str, Any]
 ECHOES = 100

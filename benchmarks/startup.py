@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.wheel import build, environment
+from tests.support.wheel import build, environment
 
 RUNS = {
     "run --only sysctl.* --json": (("run", "--only", "sysctl.*", "--json", "--passive"), 2.5),

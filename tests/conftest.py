@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import boot_trees, host_trees, tiers
+from tests import tiers
+from tests.support import boot_trees, host_trees
 from vdscheck.catalogue.catalogue import Catalogue, load
 from vdscheck.target import secrets
 

@@ -3,12 +3,12 @@
 import json
 import os
 import re
-from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
 
-from tests.program import vdscheck
+from tests.support.program import vdscheck
+from tests.support.project import PROJECT
 from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.cli import reference
 from vdscheck.cli.app import COMMANDS
@@ -19,7 +19,6 @@ from vdscheck.model.fixes import FixRecord
 from vdscheck.model.judgement import Severity, Verdict
 from vdscheck.render.formats import FORMATS
 
-PROJECT = Path(__file__).parents[1]
 CONTRACT = (PROJECT / "docs/contract.md").read_text("utf-8")
 README = (PROJECT / "README.md").read_text("utf-8")
 OPTIONS = (

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.project import PROJECT
 from vdscheck.catalogue.catalogue import load
 
-PROJECT = Path(__file__).parents[1]
 IMPURE = {
     *("open", "print", "input", "exec", "eval", "compile", "breakpoint", "__import__"),
     *("globals", "locals", "setattr", "delattr"),
@@ -106,7 +106,7 @@ GATES = {
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree of the project, as one may break it."""
     folder = tmp_path_factory.mktemp("breaches") / "project"
-    left_out = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "hosts", "golden", ".*_cache", "__pycache__")
+    left_out = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "golden", ".*_cache", "__pycache__")
     shutil.copytree(PROJECT, folder, ignore=left_out)
     # The package of the checks has another name than its folder: so it is found where nothing is installed.
     (folder.parent / "path").mkdir()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[1]
+from tests.support.project import PROJECT
+
 WITHOUT_VENV = """#!/bin/sh
 case "$*" in *ensurepip*) exit 1 ;; esac
 exec {python} "$@"

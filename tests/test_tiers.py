@@ -13,15 +13,15 @@ EARLIER = '{"fix": {"commit": "old"}, "lab": {"commit": "kept"}, "date": "of a f
 @pytest.mark.parametrize(
     ("file", "part"),
     [
-        ("tests/test_boot_oracle.py", "boot"),
-        ("tests/cluster/test_cluster_scale.py", "cluster"),
-        ("tests/test_fix_server.py", "crashes"),
-        ("tests/test_fix_units.py", "fix"),
+        ("tests/probes/sysctl/boot/test_oracle.py", "boot"),
+        ("tests/probes/cluster/test_scale.py", "cluster"),
+        ("tests/fix/test_server.py", "crashes"),
+        ("tests/fix/test_units.py", "fix"),
         ("tests/lab/test_lab.py", "lab"),
-        ("tests/path/test_lab.py", "network"),
-        ("tests/test_redis_servers.py", "network"),
-        ("tests/test_server.py", "servers"),
-        ("tests/test_disk_server.py", "servers"),
+        ("tests/probes/path/test_lab.py", "network"),
+        ("tests/probes/redis/test_servers.py", "network"),
+        ("tests/hosts/test_server.py", "servers"),
+        ("tests/probes/disk/test_server.py", "servers"),
         ("tests/test_of_something_new.py", "engine"),
         ("tests/folder/test_of_something_new.py", None),
     ],
@@ -42,9 +42,9 @@ def test_the_record_has_a_line_for_each_part_that_ran_and_keeps_the_others(
     record.write_text(EARLIER)
     monkeypatch.setattr(tiers, "RECORD", record)
     reports = [
-        ("passed", report("tests/test_fix_units.py::test_one@server")),
-        ("failed", report("tests/test_fix_units.py::test_two")),
-        ("passed", report("tests/test_plan.py::test_of_every_day", slow=False)),
+        ("passed", report("tests/fix/test_units.py::test_one@server")),
+        ("failed", report("tests/fix/test_units.py::test_two")),
+        ("passed", report("tests/fix/test_plan.py::test_of_every_day", slow=False)),
         ("passed", report("tests/test_units.py::test_of_every_day", slow=False)),
     ]
     tiers.written(reports, ("new", False), 7, 12.4)

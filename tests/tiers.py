@@ -6,22 +6,23 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[1]
+from tests.support.project import PROJECT
+
 RECORD = PROJECT / "tests/slow-tier.json"
 OUTCOMES = ("passed", "failed", "error", "skipped")
+ENGINE = ("cli", "hosts", "judge", "linux", "measure", "process", "render", "target")
 PARTS = {
-    "boot": ("tests/test_boot_*.py",),
-    "cluster": ("tests/cluster/*",),
-    "crashes": ("tests/test_fix_chains.py", "tests/test_fix_crashes.py", "tests/test_fix_server.py"),
-    "fix": ("tests/test_fix_*.py", "tests/test_plan.py", "tests/test_transaction.py"),
+    "boot": ("tests/probes/sysctl/boot/*",),
+    "cluster": ("tests/probes/cluster/*", "tests/target/test_cluster_*.py"),
+    "crashes": ("tests/fix/test_chains.py", "tests/fix/test_crashes.py", "tests/fix/test_server.py"),
+    "fix": ("tests/fix/*", "tests/fixes/*"),
     "lab": ("tests/lab/*",),
-    "network": ("tests/path/*", "tests/test_redis_*.py"),
-    "servers": ("tests/test_server.py", "tests/test_*_server.py"),
-    "engine": ("tests/test_*.py",),
+    "network": ("tests/probes/path/*", "tests/probes/redis/*"),
+    "servers": ("tests/*/test_server.py",),
+    "engine": ("tests/test_*.py", *(f"tests/{folder}/*" for folder in ENGINE)),
 }
 """The files of each part of the slow tier; of two parts the first that names a file has it."""
 

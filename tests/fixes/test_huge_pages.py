@@ -1,0 +1,272 @@
+"""Transparent huge pages: foreseen, set, persisted by tmpfiles.d and given back, beside kernel settings or alone."""
+
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.fix_hosts import TODAY, VERSION, Machine, catalogue, taken
+from tests.support.reports import middling
+from vdscheck.catalogue.declarations import ProbeEntry
+from vdscheck.fix.plan import Name
+from vdscheck.fix.transaction import Desk
+from vdscheck.fixes.sysctl import KernelSettings
+from vdscheck.fixes.sysctl.huge_pages import FILE, KEY, SETTING, HugePageMode
+from vdscheck.judge.judge import Judged, judge
+from vdscheck.measure.measure import Outcome
+from vdscheck.measurements import HugePages, HugePagesAtBoot
+from vdscheck.model.fixes import FixRecord
+from vdscheck.model.report import Measurements
+from vdscheck.probes.sysctl.boot.huge_pages import huge_pages_at_boot
+from vdscheck.render import shell
+from vdscheck.ruleset import ruleset
+from vdscheck.target.host import Host
+from vdscheck.target.what_if import Supposed
+
+MODES = ("always", "madvise", "never")
+OURS = FILE[1:]
+CONFIG = "boot/config-6.1.0-40-amd64"
+UNIT = "usr/lib/systemd/system/systemd-tmpfiles-setup.service"
+WANTS = "usr/lib/systemd/system/sysinit.target.wants/systemd-tmpfiles-setup.service"
+
+
+class Pages(HugePageMode):
+    """A file that behaves as the kernel's: it shows all modes, and which is chosen."""
+
+    def write(self, key: str, value: str) -> None:
+        if value not in MODES:
+            raise OSError(22, "Invalid argument")
+        path = Path(self.path(key))
+        path.write_text(shown(value))
+
+
+def shown(mode: str) -> str:
+    return " ".join(f"[{each}]" if each == mode else each for each in MODES) + "\n"
+
+
+class PagesMachine(Machine):
+    """A Debian 12 with 4 GiB whose kernel comes up with `always`."""
+
+    def __init__(self, root: Path, *profiles: str) -> None:
+        super().__init__(root, *(profiles or ("latency",)))
+        self.file(SETTING[1:], shown("always"))
+        self.file("proc/meminfo", "MemTotal:        4000000 kB\n")
+        self.file(CONFIG, "CONFIG_TRANSPARENT_HUGEPAGE=y\nCONFIG_TRANSPARENT_HUGEPAGE_ALWAYS=y\n")
+        self.file("usr/bin/systemd-tmpfiles", "")
+        self.file(UNIT, "[Service]\nExecStart=systemd-tmpfiles --create --remove --boot --exclude-prefix=/dev\n")
+        (root / WANTS).parent.mkdir(parents=True, exist_ok=True)
+        (root / WANTS).symlink_to("../systemd-tmpfiles-setup.service")
+
+    @property
+    def mode(self) -> str:
+        found = re.search(r"\[(.*)\]", (self.root / SETTING[1:]).read_text())
+        assert found is not None
+        return found[1]
+
+    @property
+    def at_boot(self) -> HugePagesAtBoot:
+        found = huge_pages_at_boot.function(self.host)
+        assert isinstance(found, HugePagesAtBoot)
+        return found
+
+    @property
+    def desk(self) -> Desk:
+        kinds = {"sysctl": KernelSettings(str(self.settings)), "huge-pages": Pages(str(self.root / SETTING[1:]))}
+        return Desk(self.host, True, VERSION, kinds)
+
+    def measure(self, host: Host | None = None, entries: Iterable[ProbeEntry] = ()) -> Outcome:
+        where = host or self.host
+        found = super().measure(host, entries).measurements
+        found["sysctl.huge-pages-at-boot"] = taken(huge_pages_at_boot.function(where))
+        if not isinstance(where, Supposed):
+            found["sysctl.huge-pages"] = taken(HugePages(enabled=self.mode, defrag="madvise"))
+        return Outcome(found)
+
+    def judge(self, measurements: Measurements) -> Judged:
+        rules = ruleset.build(catalogue(), list(self.profiles), {"only": ["sysctl.*"]}, VERSION)
+        return judge(catalogue(), rules, measurements, TODAY)
+
+    def state(self) -> object:
+        return self.mode, self.values, self.files
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> PagesMachine:
+    return PagesMachine(tmp_path / "root")
+
+
+def left(record: FixRecord) -> dict[str, str]:
+    return {each.key: each.why for each in record.left_alone}
+
+
+def test_the_mode_is_set_now_and_at_boot_and_given_back_byte_by_byte(machine: PagesMachine) -> None:
+    before = machine.state()
+    record = machine.fix()
+    assert record.outcome == "applied", record
+    (change,) = (each for each in record.changes if each.kind == "huge-pages")
+    assert (change.key, change.before, change.at_boot, change.wanted, change.after, change.file) == (
+        KEY,
+        "always",
+        "always",
+        "never",
+        "never",
+        FILE,
+    )
+    assert machine.mode == "never"
+    assert (machine.root / OURS).read_text().splitlines()[-1] == f"w {SETTING} - - - - never"
+    assert (machine.at_boot.value, machine.at_boot.where) == ("never", f"{FILE}:3")
+    assert {Name(each.kind, each.key).kind for each in record.changes} == {"sysctl", "huge-pages"}
+    assert machine.undo() == ()
+    assert machine.state() == before
+
+
+def test_what_else_stands_in_our_file_stays(machine: PagesMachine) -> None:
+    machine.file(OURS, f"d /run/x 0755\nw {SETTING} - - - - madvise\n")
+    assert machine.fix().outcome == "applied"
+    assert "d /run/x 0755\n" in (machine.root / OURS).read_text()
+    assert (machine.root / OURS).read_text().count(SETTING) == 1
+    (machine.root / OURS).write_text((machine.root / OURS).read_text() + "d /run/y 0755\n")
+    assert machine.undo() == ()
+    assert set((machine.root / OURS).read_text().splitlines()) == {
+        "d /run/x 0755",
+        "d /run/y 0755",
+        f"w {SETTING} - - - - madvise",
+    }
+
+
+LATE = {
+    "etc/rc.local": ("#!/bin/sh\necho always > /sys/kernel/mm/transparent_hugepage/enabled\n", "rc.local", "always"),
+    "etc/cron.d/pages": (f"@reboot root echo madvise | tee {SETTING}\n", "cron", "madvise"),
+    "etc/udev/rules.d/9.rules": (f"RUN+=\"/bin/sh -c 'echo always > {SETTING}'\"\n", "udev rule", "always"),
+    "etc/rc.local ": (
+        "#!/bin/sh\nfor f in /sys/kernel/mm/transparent_hugepage/*; do echo $X > $f; done\n",
+        "rc.local",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_who_comes_late_is_named_and_the_mode_left_alone(machine: PagesMachine, name: str) -> None:
+    text, who, value = LATE[name]
+    machine.file(name.strip(), text)
+    (machine.root / name.strip()).chmod(0o755)
+    record = machine.fix()
+    assert left(record)[KEY].startswith(f"{who} sets it{f' to {value}' if value else ''} after each boot: "), record
+    assert machine.mode == "always"
+    assert not (machine.root / OURS).exists()
+
+
+def test_a_unit_that_sets_it_is_found_by_its_commands(machine: PagesMachine) -> None:
+    machine.file("etc/systemd/system/thp.service", f"[Service]\nExecStart=/bin/sh -c 'echo never > {SETTING}'\n")
+    (machine.root / "etc/systemd/system/multi-user.target.wants").mkdir(parents=True)
+    (machine.root / "etc/systemd/system/multi-user.target.wants/thp.service").symlink_to("../thp.service")
+    (writer,) = machine.at_boot.late_writers
+    assert (writer.name, writer.values, writer.enabled) == ("thp.service", {KEY: "never"}, True)
+    record = machine.fix()
+    (change,) = (each for each in record.changes if each.kind == "huge-pages")
+    assert (change.file, change.at_boot, record.outcome) == (None, "never", "applied")
+
+
+def test_who_only_looks_or_sets_its_neighbour_is_none(machine: PagesMachine) -> None:
+    text = f"#!/bin/sh\ncat {SETTING}\necho never > {SETTING.replace('enabled', 'defrag')}\n"
+    machine.file("etc/rc.local", text)
+    (machine.root / "etc/rc.local").chmod(0o755)
+    assert machine.at_boot.late_writers == ()
+
+
+def test_tuned_and_sysfsutils_are_known(machine: PagesMachine) -> None:
+    machine.file("etc/tuned/active_profile", "db\n")
+    machine.file("usr/lib/tuned/db/tuned.conf", "[vm]\ntransparent_hugepages=never\n")
+    machine.file("etc/sysfs.d/a.conf", "kernel/mm/transparent_hugepage/enabled = madvise\n")
+    found = {each.name: (each.values.get(KEY), each.enabled) for each in machine.at_boot.late_writers}
+    assert found == {"tuned": ("never", False), "sysfsutils": ("madvise", False)}
+
+
+def masked(machine: PagesMachine) -> None:
+    machine.file("etc/systemd/system/systemd-tmpfiles-setup.service", "")
+
+
+def not_started(machine: PagesMachine) -> None:
+    (machine.root / WANTS).unlink()
+
+
+def not_installed(machine: PagesMachine) -> None:
+    (machine.root / "usr/bin/systemd-tmpfiles").unlink()
+
+
+@pytest.mark.parametrize("without", [masked, not_started, not_installed])
+def test_where_nothing_applies_tmpfiles_at_boot_it_is_left_alone(machine: PagesMachine, without: object) -> None:
+    assert callable(without)
+    without(machine)
+    record = machine.fix()
+    assert "tmpfiles" in left(record)[KEY]
+    assert machine.mode == "always"
+
+
+def test_an_earlier_line_of_somebody_else_is_named(machine: PagesMachine) -> None:
+    machine.file("etc/tmpfiles.d/10-a.conf", f"w {SETTING} - - - - madvise\n")
+    record = machine.fix()
+    assert left(record)[KEY] == "/etc/tmpfiles.d/10-a.conf:1 sets it to madvise: let that line say never"
+    assert machine.mode == "always"
+
+
+def test_what_the_next_boot_brings_anyway_gets_no_line(machine: PagesMachine) -> None:
+    machine.file("etc/tmpfiles.d/10-a.conf", f"w {SETTING} - - - - never\n")
+    record = machine.fix()
+    (change,) = (each for each in record.changes if each.kind == "huge-pages")
+    assert (change.file, change.at_boot, record.outcome, machine.mode) == (None, "never", "applied", "never")
+    assert not (machine.root / OURS).exists()
+
+
+def test_a_file_of_our_name_elsewhere_is_not_hidden(machine: PagesMachine) -> None:
+    machine.file("usr/lib/tmpfiles.d/90-vdscheck.conf", "d /run/x\n")
+    before = machine.state()
+    record = machine.fix()
+    assert record.outcome == "refused"
+    assert "/usr/lib/tmpfiles.d/90-vdscheck.conf" in record.detail
+    assert machine.state() == before
+
+
+BEGINS = {
+    "the configuration": ({}, "always"),
+    "the command line": ({"proc/cmdline": "quiet transparent_hugepage=madvise\n"}, "madvise"),
+    "the last word of the command line": (
+        {"proc/cmdline": "transparent_hugepage=never transparent_hugepage=always transparent_hugepage=x\n"},
+        "always",
+    ),
+    "little memory": (
+        {"proc/meminfo": "MemTotal:  400000 kB\n", "proc/cmdline": "transparent_hugepage=always\n"},
+        "never",
+    ),
+    "about 512 MiB": ({"proc/meminfo": "MemTotal:  500000 kB\n"}, None),
+    "no configuration": ({CONFIG: ""}, None),
+}
+
+
+@pytest.mark.parametrize("case", BEGINS)
+def test_what_the_kernel_comes_up_with(machine: PagesMachine, case: str) -> None:
+    files, value = BEGINS[case]
+    for name, text in files.items():
+        machine.file(name, text)
+    assert machine.at_boot.value == value
+
+
+def test_a_word_that_the_kernel_refuses_changes_nothing(machine: PagesMachine) -> None:
+    machine.file("etc/tmpfiles.d/10-a.conf", f"w {SETTING} - - - - off\n")
+    assert machine.at_boot.value == "always"
+    assert "which the kernel refuses" in machine.at_boot.where
+
+
+def test_the_script_of_a_plan_sets_reads_back_and_persists(machine: PagesMachine, tmp_path: Path) -> None:
+    record = machine.fixed(dry_run=True).record
+    only = replace(record, changes=tuple(each for each in record.changes if each.kind == "huge-pages"))
+    text = shell.script(replace(middling(), fix=only), machine.desk.kinds).decode()
+    file = tmp_path / "plan.sh"
+    file.write_text(text)
+    subprocess.run(["sh", "-n", str(file)], check=True)
+    assert f"echo 'w {SETTING} - - - - never' >>\"$pages_new\"" in text
+    assert "pages_are always || pages_are never" in text

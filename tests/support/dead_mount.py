@@ -1,0 +1,107 @@
+"""A file system that never answers, as that of a server that is gone, in a mount namespace of its own.
+
+It is FUSE (Linux Documentation/filesystems/fuse.rst) with a server that reads every request and answers
+none, so that whoever waits for one is in state D and cannot even be killed, as with NFS. Only to go there
+is answered: a current folder was one before its server died. Nothing outside of the namespace sees it,
+and it goes with the program that is run on it.
+"""
+
+import ctypes
+import errno
+import os
+import select
+import stat
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.program import environment
+from tests.support.project import PROJECT
+
+LIMIT_S = 90
+"""How long it stays at the most: a program that waits for it in the kernel cannot be killed before it goes."""
+LOOKUP = 1
+OPEN = 14
+INIT = 26
+ACCESS = 34
+DIES_AT_READ = "DEAD_MOUNT_DIES_AT_READ"
+"""Set: each name is found and can be opened as a file, and only what is in it never comes."""
+_MS_NOSUID_NODEV = 2 | 4
+
+needs_fuse = pytest.mark.skipif(
+    os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="needs root and /dev/fuse"
+)
+
+
+def popen(folder: Path | str, argv: Sequence[str], **more: Any) -> "subprocess.Popen[str]":
+    """Start a program that finds a file system at the folder which never answers; `cwd` may be it, or below it.
+
+    Signals are for the program: it is the process itself, and what serves is its child.
+    """
+    env = environment() | more.pop("env", {})
+    cwd = str(more.pop("cwd", "/"))
+    options: dict[str, Any] = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": "/"} | more
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), env.get("PYTHONPATH")]))
+    unshared = ["unshare", "-m", "--propagation", "private", sys.executable, "-m", "tests.support.dead_mount"]
+    return subprocess.Popen([*unshared, str(folder), cwd, *argv], env=env, **options)
+
+
+_FILE = struct.pack("=6Q10I", 2, 1000, 8, 0, 0, 0, 0, 0, 0, stat.S_IFREG | 0o644, 1, 0, 0, 0, 4096, 0)
+_FOUND = {LOOKUP: struct.pack("=4Q2I", 2, 0, LIMIT_S, LIMIT_S, 0, 0) + _FILE, OPEN: struct.pack("=Q2I", 1, 0, 0)}
+
+
+def _serve(device: int) -> None:
+    """Answer what must be, and hold all else until whoever asks for it has gone."""
+    while True:
+        try:
+            request = os.read(device, 1 << 20)
+        except OSError:
+            return
+        _length, opcode, unique = struct.unpack_from("=IIQ", request)
+        if opcode == INIT:
+            major, minor = struct.unpack_from("=II", request, 40)
+            body = struct.pack("=IIIIHHII36x", major, min(minor, 31), 0, 0, 12, 9, 1 << 16, 1)
+            os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
+        elif opcode == ACCESS:
+            os.write(device, struct.pack("=IiQ", 16, -errno.ENOSYS, unique))
+        elif opcode in _FOUND and DIES_AT_READ in os.environ:
+            body = _FOUND[opcode]
+            os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
+
+
+def _main(folder: str, cwd: str, *argv: str) -> None:
+    """Mount it there, and become the program."""
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"dead", folder.encode(), b"fuse.dead", _MS_NOSUID_NODEV, options.encode()):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), folder)
+    program = os.getpid()
+    if os.fork() == 0:
+        ended = os.pidfd_open(program)
+        for standard in (0, 1, 2):
+            os.close(standard)
+        threading.Thread(target=_serve, args=(device,), daemon=True).start()
+        # What is left behind of the program is let go a moment after it.
+        _wait(ended)
+        os._exit(0)
+    os.close(device)
+    os.chdir(cwd)
+    os.execvp(argv[0], argv)
+
+
+def _wait(pidfd: int) -> None:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(1000 * LIMIT_S)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
