@@ -36,6 +36,14 @@ CALLS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         (*PROGRAM, "cluster", "--offline", "-f", f"{DEAD}/manifest.yaml"),
         {"env": {dead_mount.DIES_AT_READ: "1"}},
     ),
+    "judge, standard input": (
+        ("sh", "-c", f'exec "$@" <{DEAD}/report.json', "sh", *PROGRAM, "judge", "-"),
+        {"env": {dead_mount.DIES_AT_READ: "1"}},
+    ),
+    "-f, standard input": (
+        ("sh", "-c", f'exec "$@" <{DEAD}/manifest.yaml', "sh", *PROGRAM, "cluster", "--offline", "-f", "-"),
+        {"env": {dead_mount.DIES_AT_READ: "1"}},
+    ),
     "--config, found and opened": (
         (*RUN, "--config", f"{DEAD}/c.toml"),
         {"env": {dead_mount.DIES_AT_READ: "1"}},
@@ -106,6 +114,65 @@ def test_a_signal_ends_it_at_once(tmp_path: Path, name: str, number: signal.Sign
         jsonschema.Draft202012Validator(json.loads(reference.schema())).validate(found)
         assert (found["run"]["complete"], found["findings"], found["score"]["value"]) == (False, [], None)
         assert found["warnings"] == ["interrupted before anything was examined"]
+
+
+WRITTEN = {
+    "standard output": ((), '"$@" 1<>{}/report'),
+    "standard output, as -o": (("-o", "json=/dev/stdout"), '"$@" 1<>{}/report'),
+    "a descriptor that was given": (("-o", "json=/dev/fd/7"), '"$@" 7<>{}/report'),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_report_into_a_file_that_never_takes_it_ends_in_one_line(tmp_path: Path, name: str) -> None:
+    code, _, said = ended(written(tmp_path, name))
+    assert code == 4
+    assert [line for line in said if "does not answer within 30 s" in line] == said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_signal_ends_what_is_written_into_a_file_that_never_takes_it(tmp_path: Path, name: str) -> None:
+    running = written(tmp_path, name)
+    wait_for(lambda: running.poll() is not None or is_writing(running.pid))
+    running.terminate()
+    code, _, said = ended(running)
+    assert (code, len(said)) == (143, 1)
+    assert "interrupted while it was waited for" in said[0]
+
+
+def test_what_is_wrong_is_said_into_a_file_that_never_takes_it(tmp_path: Path) -> None:
+    argv = ("sh", "-c", f'exec "$@" 2<>{tmp_path}/errors', "sh", *PROGRAM, "--no-such-option")
+    running = dead_mount.popen(tmp_path, argv, env={dead_mount.DIES_AT_READ: "1"})
+    wait_for(lambda: running.poll() is not None or is_writing(running.pid))
+    running.terminate()
+    assert ended(running)[0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["link", "fifo", "file"])
+@pytest.mark.parametrize("answers", range(9))
+def test_a_file_system_that_dies_between_two_looks_at_an_output_holds_up_nobody(
+    tmp_path: Path, kind: str, answers: int
+) -> None:
+    argv = (*RUN, "-o", f"json={tmp_path}/{1 if kind == 'file' else 'report'}")
+    running = dead_mount.popen(tmp_path, argv, env={dead_mount.ANSWERS: f"{answers} {kind}"})
+    code, _, said = ended(running)
+    assert code in (2, 4)
+    assert len(said) == 1
+
+
+def written(folder: Path, name: str) -> "subprocess.Popen[str]":
+    more, script = WRITTEN[name]
+    argv = ("sh", "-c", f"exec {script.format(folder)}", "sh", *RUN, *more)
+    return dead_mount.popen(folder, argv, env={dead_mount.DIES_AT_READ: "1"})
+
+
+def is_writing(pid: int) -> bool:
+    """Whether a child of it waits in the kernel for an answer, where no signal reaches it."""
+    states = (Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in children(pid))
+    return "D" in states
 
 
 @pytest.mark.slow

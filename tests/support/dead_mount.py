@@ -27,11 +27,19 @@ from tests.support.project import PROJECT
 LIMIT_S = 90
 """How long it stays at the most: a program that waits for it in the kernel cannot be killed before it goes."""
 LOOKUP = 1
+GETATTR = 3
+READLINK = 5
 OPEN = 14
 INIT = 26
 ACCESS = 34
+IOCTL = 39
+"""Asked for by whoever wants to know whether a file is a terminal; NFS does not ask its server."""
 DIES_AT_READ = "DEAD_MOUNT_DIES_AT_READ"
 """Set: each name is found and can be opened as a file, and only what is in it never comes."""
+ANSWERS = "DEAD_MOUNT_ANSWERS"
+"""Set to "N KIND": the first N looks find a link, a fifo or a file of root's at every name, and no later one ends."""
+_NO_FLUSH = 1 << 5
+"""FOPEN_NOFLUSH (linux/fuse.h): to close it is not asked for, as with NFS; else no process that has it could end."""
 _MS_NOSUID_NODEV = 2 | 4
 
 needs_fuse = pytest.mark.skipif(
@@ -52,12 +60,29 @@ def popen(folder: Path | str, argv: Sequence[str], **more: Any) -> "subprocess.P
     return subprocess.Popen([*unshared, str(folder), cwd, *argv], env=env, **options)
 
 
-_FILE = struct.pack("=6Q10I", 2, 1000, 8, 0, 0, 0, 0, 0, 0, stat.S_IFREG | 0o644, 1, 0, 0, 0, 4096, 0)
-_FOUND = {LOOKUP: struct.pack("=4Q2I", 2, 0, LIMIT_S, LIMIT_S, 0, 0) + _FILE, OPEN: struct.pack("=Q2I", 1, 0, 0)}
+def _attributes(mode: int) -> bytes:
+    return struct.pack("=6Q10I", 2, 1000, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+
+
+_OPENED = struct.pack("=Q2I", 1, _NO_FLUSH, 0)
+_FILE = _attributes(stat.S_IFREG | 0o644)
+_FOUND = {LOOKUP: struct.pack("=4Q2I", 2, 0, LIMIT_S, LIMIT_S, 0, 0) + _FILE, OPEN: _OPENED}
+_KINDS = {"link": stat.S_IFLNK | 0o777, "fifo": stat.S_IFIFO | 0o600, "file": stat.S_IFREG | 0o644}
+
+
+def _looked_at(kind: str) -> dict[int, bytes]:
+    """What the looks find that are still answered; nothing of it may be kept, so that there is a next look."""
+    of_name = _attributes(_KINDS[kind])
+    of_root = _attributes(stat.S_IFDIR | 0o755)
+    found = {LOOKUP: struct.pack("=4Q2I", 2, 0, 0, 0, 0, 0) + of_name, GETATTR: struct.pack("=Q2I", 0, 0, 0) + of_root}
+    return found | {READLINK: b"elsewhere", OPEN: _OPENED}
 
 
 def _serve(device: int) -> None:
     """Answer what must be, and hold all else until whoever asks for it has gone."""
+    left, _, kind = os.environ.get(ANSWERS, "").partition(" ")
+    answers = int(left or 0)
+    found = _looked_at(kind) if kind else _FOUND if DIES_AT_READ in os.environ else {}
     while True:
         try:
             request = os.read(device, 1 << 20)
@@ -66,13 +91,16 @@ def _serve(device: int) -> None:
         _length, opcode, unique = struct.unpack_from("=IIQ", request)
         if opcode == INIT:
             major, minor = struct.unpack_from("=II", request, 40)
-            body = struct.pack("=IIIIHHII36x", major, min(minor, 31), 0, 0, 12, 9, 1 << 16, 1)
-            os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
-        elif opcode == ACCESS:
-            os.write(device, struct.pack("=IiQ", 16, -errno.ENOSYS, unique))
-        elif opcode in _FOUND and DIES_AT_READ in os.environ:
-            body = _FOUND[opcode]
-            os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
+            _answer(device, unique, struct.pack("=IIIIHHII36x", major, min(minor, 31), 0, 0, 12, 9, 1 << 16, 1))
+        elif opcode in (ACCESS, IOCTL):
+            _answer(device, unique, error=errno.ENOSYS)
+        elif opcode in found and (answers or not kind):
+            answers -= 1
+            _answer(device, unique, found[opcode])
+
+
+def _answer(device: int, unique: int, body: bytes = b"", *, error: int = 0) -> None:
+    os.write(device, struct.pack("=IiQ", 16 + len(body), -error, unique) + body)
 
 
 def _main(folder: str, cwd: str, *argv: str) -> None:

@@ -17,6 +17,7 @@ from vdscheck.model.absence import UnavailableError
 from vdscheck.model.report import Report
 from vdscheck.process.guard import LostChildError, NoAnswerError, in_child
 from vdscheck.process.signals import StoppedError
+from vdscheck.process.streams import is_file
 from vdscheck.ruleset import profile, ruleset
 from vdscheck.target.host import Host
 from vdscheck.target.secrets import redact, without_secrets
@@ -126,13 +127,20 @@ def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
 
 
 def from_standard_input(received: Sequence[int]) -> bytes:
-    """All of it. Raises StoppedError where a signal comes before its end: a read alone would be taken up again."""
+    """All of it. Raises StoppedError where a signal comes before its end, UsageError where its file never answers."""
+    if is_file(0):
+        return answered(lambda: _content_of(0, received), "/dev/stdin")
+    return _content_of(0, received)
+
+
+def _content_of(descriptor: int, received: Sequence[int]) -> bytes:
+    """All that can be read from it; from a pipe as it comes, since a read alone would be taken up after a signal."""
     content = bytearray()
     while len(content) <= SAVED_LIMIT_BYTES:
         if received:
             raise StoppedError
-        if select.select([0], [], [], INTERRUPTED_EVERY_S)[0]:
-            piece = os.read(0, 1 << 20)
+        if select.select([descriptor], [], [], INTERRUPTED_EVERY_S)[0]:
+            piece = os.read(descriptor, 1 << 20)
             if not piece:
                 break
             content += piece

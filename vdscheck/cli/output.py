@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from vdscheck.cli import replacing
 from vdscheck.model.absence import UnavailableError
@@ -17,8 +18,6 @@ from vdscheck.process.signals import StoppedError
 from vdscheck.target import trusted
 from vdscheck.target.text import absolute, safe_text
 
-WRITE_LIMIT_S = 30.0
-"""How long a disk may take to write a report."""
 STDOUT = 1
 LINKS_LIMIT = 8
 """How many links may lead to a descriptor of ours."""
@@ -61,7 +60,7 @@ class Place:
         try:
             return in_child(
                 lambda: replacing.replaced(self.folder, self.name, content),
-                WRITE_LIMIT_S,
+                streams.FILE_LIMIT_S,
                 keeps=(self.folder,),
                 stopped=streams.patience.is_over,
             )
@@ -116,8 +115,8 @@ def _place(path: str) -> Place:
         folder = _folder(parent)
         descriptor = _descriptor_in(folder, name)
         if descriptor is None:
-            kind = in_child(lambda: replacing.checked(folder, name), keeps=(folder,))
-            if kind.link is not None and _is_ours(folder, name):
+            kind, is_ours = in_child(lambda: _looked_at(folder, name), keeps=(folder,))
+            if kind.link is not None and is_ours:
                 descriptor = _descriptor_behind(os.path.join(parent, kind.link))
     if descriptor is not None:
         os.close(folder)
@@ -128,6 +127,12 @@ def _place(path: str) -> Place:
     place = Place(shown, folder, name, kind.identity, kind.is_stream)
     _refuse_standard(place)
     return place
+
+
+def _looked_at(folder: int, name: str) -> tuple[replacing.Found, bool]:
+    """What has that name, and whether it is a link that is surely the caller's or root's."""
+    kind = replacing.checked(folder, name)
+    return kind, kind.link is not None and _is_ours(folder, name)
 
 
 def _parted(path: str) -> tuple[str, str]:
@@ -175,10 +180,10 @@ def _descriptor_in(folder: int, name: str) -> int | None:
     if not name.isdecimal():
         return None
     try:
-        listed = os.path.samestat(os.fstat(folder), os.stat("/proc/self/fd"))
+        listed = os.stat("/proc/self/fd")
     except FileNotFoundError:
         return None
-    return int(name) if listed else None
+    return int(name) if os.path.samestat(in_child(lambda: os.fstat(folder), keeps=(folder,)), listed) else None
 
 
 def _is_ours(folder: int, name: str) -> bool:
@@ -203,14 +208,19 @@ def _descriptor_behind(path: str) -> int | None:
             return None
         try:
             descriptor = _descriptor_in(folder, name)
-            if descriptor is not None or not _is_ours(folder, name):
-                return descriptor
-            path = os.path.join(parent, os.readlink(name, dir_fd=folder))
+            link = in_child(partial(_link_of_ours, folder, name), keeps=(folder,))
         except OSError:
             return None
         finally:
             os.close(folder)
+        if descriptor is not None or link is None:
+            return descriptor
+        path = os.path.join(parent, link)
     return None
+
+
+def _link_of_ours(folder: int, name: str) -> str | None:
+    return os.readlink(name, dir_fd=folder) if _is_ours(folder, name) else None
 
 
 def _given(shown: str, descriptor: int) -> Place:
@@ -218,7 +228,7 @@ def _given(shown: str, descriptor: int) -> Place:
     try:
         is_given = os.get_inheritable(descriptor)
         writes = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
-        found = os.fstat(descriptor)
+        found = _status_of(descriptor)
     except OSError:
         is_given = writes = False
     if not is_given or not writes:
@@ -230,11 +240,20 @@ def _given(shown: str, descriptor: int) -> Place:
     return Place(shown, -1, "", identity, is_stream=True, descriptor=descriptor)
 
 
+def _status_of(descriptor: int) -> os.stat_result:
+    """Found by a child where it may be of a file system that never answers."""
+    return (
+        in_child(lambda: os.fstat(descriptor), keeps=(descriptor,))
+        if streams.is_file(descriptor)
+        else os.fstat(descriptor)
+    )
+
+
 def _refuse_standard(place: Place) -> None:
     """Refuse what standard output or standard error is written to: it would be replaced under them."""
     for descriptor, name in ((1, "standard output"), (2, "standard error")):
         try:
-            found = os.fstat(descriptor)
+            found = _status_of(descriptor)
         except OSError:
             continue
         if stat.S_ISREG(found.st_mode) and replacing.identity(found) == place.identity:
@@ -246,15 +265,21 @@ def _refuse_standard(place: Place) -> None:
 
 
 def _write_straight(folder: int, name: str, content: bytes) -> None:
-    # Opening a pipe that nobody reads would wait for a reader; with O_NONBLOCK it is an error (ENXIO).
-    descriptor = os.open(name, _STRAIGHT, dir_fd=folder)
+    # What is opened is no file: from here on it is the kernel's own, whatever the file system of its name does.
+    descriptor = opened_in_child(lambda: _opened_straight(folder, name), keeps=(folder,))
     try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            message = "it was exchanged for a file in this very moment"
-            raise replacing.RefusedError(message)
         streams.write(descriptor, content)
     finally:
         os.close(descriptor)
+
+
+def _opened_straight(folder: int, name: str) -> int:
+    # Opening a pipe that nobody reads would wait for a reader; with O_NONBLOCK it is an error (ENXIO).
+    descriptor = os.open(name, _STRAIGHT, dir_fd=folder)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        message = "it was exchanged for a file in this very moment"
+        raise replacing.RefusedError(message)
+    return descriptor
 
 
 def to_stdout(content: bytes) -> None:

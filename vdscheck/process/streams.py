@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from vdscheck.process.signals import interrupted
+from vdscheck.process.guard import in_child
+from vdscheck.process.signals import StoppedError, interrupted
 
+FILE_LIMIT_S = 30.0
+"""How long a disk may take to write a report."""
 PATIENCE_S = 1.0
 """How long after a signal readers that take nothing are waited for: once for all that is written then."""
 TICK_S = 0.1
@@ -50,7 +53,29 @@ patience = Patience()
 
 
 def write(descriptor: int, content: bytes) -> None:
-    """Write all of it, however slowly it is read. Raises OSError, and UnreadError where a signal ends the waiting."""
+    """Write all of it, however slowly it is read. Raises OSError, and UnreadError where a signal ends the waiting.
+
+    A file may lie on a file system that never answers: it is written by a child, within FILE_LIMIT_S.
+    """
+    if not is_file(descriptor):
+        _write(descriptor, content)
+        return
+    try:
+        in_child(lambda: _write(descriptor, content), FILE_LIMIT_S, keeps=(descriptor,), stopped=patience.is_over)
+    except StoppedError as error:
+        raise UnreadError(errno.ETIMEDOUT, "interrupted while it was waited for") from error
+
+
+def is_file(descriptor: int) -> bool:
+    """Whether it has a place to go on from, as files have. A file system that is dead is not asked for that."""
+    try:
+        os.lseek(descriptor, 0, os.SEEK_CUR)
+    except OSError:  # a pipe, a socket, a terminal; or it is closed
+        return False
+    return True
+
+
+def _write(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     with _ticking():
         while view:
