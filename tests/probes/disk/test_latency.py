@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from vdscheck.probes.disk import files, reads, whole_disk
 from vdscheck.probes.disk.appends import APPEND_BYTES, Log
 from vdscheck.probes.disk.latency import latency
 from vdscheck.probes.disk.subject import DiskPath
+from vdscheck.probes.disk.where_to_write import places
 
 WORKER = (sys.executable, "-m", "tests.probes.disk.worker")
 WHILE_S = 0.4
@@ -37,6 +38,14 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="vdscheck-test-", dir="/var/tmp"))
     yield made
     shutil.rmtree(made)
+
+
+@pytest.fixture
+def held(folder: Path) -> Iterator[int]:
+    """The same folder as what finds a place for the files gives it on."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    yield descriptor
+    os.close(descriptor)
 
 
 def answer(stdout: str) -> dict[str, Any]:
@@ -104,10 +113,10 @@ def test_all_files_together_keep_to_the_contract() -> None:
     assert files.allowed_bytes(100 * gib) == 256 << 20
 
 
-def test_what_is_written_cannot_be_compressed_and_no_block_is_there_twice(folder: Path) -> None:
+def test_what_is_written_cannot_be_compressed_and_no_block_is_there_twice(held: int) -> None:
     import zlib
 
-    file = files.made(str(folder))
+    file = files.made(held)
     size = files.filled(file, 4 << 20, time.monotonic() + 5)
     content = os.pread(file.descriptor, size, 0)
     file.close()
@@ -117,22 +126,22 @@ def test_what_is_written_cannot_be_compressed_and_no_block_is_there_twice(folder
     assert len(set(blocks)) == len(blocks)
 
 
-def test_preparation_ends_when_its_time_is_up_and_has_written_something(folder: Path) -> None:
-    file = files.made(str(folder))
+def test_preparation_ends_when_its_time_is_up_and_has_written_something(held: int) -> None:
+    file = files.made(held)
     assert files.filled(file, 1 << 30, time.monotonic()) == 1 << 20
     file.close()
 
 
-def test_a_log_that_is_full_goes_on_in_a_new_file(folder: Path) -> None:
-    log = Log(str(folder), 3 * APPEND_BYTES)
+def test_a_log_that_is_full_goes_on_in_a_new_file(folder: Path, held: int) -> None:
+    log = Log(held, 3 * APPEND_BYTES)
     assert len(log.append(0.2)) > 3
     log.close()
     assert os.listdir(folder) == []
 
 
 @pytest.mark.parametrize("by", [reads.ManyByAio, reads.ManyByThreads])
-def test_many_reads_at_once_are_more_than_one_at_a_time(folder: Path, by: Any) -> None:
-    file = files.made(str(folder))
+def test_many_reads_at_once_are_more_than_one_at_a_time(held: int, by: Any) -> None:
+    file = files.made(held)
     assert files.past_the_cache(file) is None
     size = files.filled(file, 32 << 20, time.monotonic() + 5)
     many = reads.many(file.descriptor, size, by)
@@ -145,14 +154,33 @@ def test_many_reads_at_once_are_more_than_one_at_a_time(folder: Path, by: Any) -
 
 
 @pytest.mark.parametrize("by", [reads.ManyByAio, reads.ManyByThreads])
-def test_a_read_beyond_the_end_is_an_error_and_nothing_stays_under_way(folder: Path, by: Any) -> None:
-    file = files.made(str(folder))
+def test_a_read_beyond_the_end_is_an_error_and_nothing_stays_under_way(held: int, by: Any) -> None:
+    file = files.made(held)
     files.past_the_cache(file)
     files.filled(file, 1 << 20, time.monotonic() + 5)
     many = reads.many(file.descriptor, 8 << 20, by)
     with pytest.raises(OSError, match="Input/output error"):
         many.run(0.2)
     file.close()
+
+
+@AS_ROOT
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_a_folder_that_is_exchanged_meanwhile_leads_no_file_elsewhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, unnamed: bool
+) -> None:
+    """Its owner can lead the name to a small file system, of which the free space was never looked at."""
+    (folder / "big").mkdir()
+    if not unnamed:
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY)  # EISDIR, as where there is none
+    with ExitStack() as opened:
+        (place,) = places(DiskPath(str(folder / "big"), asked_for=True), opened)
+        (folder / "big").rename(folder / "moved")
+        (folder / "big").symlink_to("/dev/shm")
+        file = files.made(place.descriptor)
+        assert os.fstat(file.descriptor).st_dev == folder.stat().st_dev
+        assert file.named is not unnamed
+        file.close()
 
 
 def test_without_aio_threads_take_its_place(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

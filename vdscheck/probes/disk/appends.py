@@ -21,8 +21,8 @@ class Log:
     blocks that were written before, the file system would have less to do.
     """
 
-    def __init__(self, folder: str, size_bytes: int) -> None:
-        """Raise OSError."""
+    def __init__(self, folder: int, size_bytes: int) -> None:
+        """Take the descriptor of a folder, which stays open. Raise OSError."""
         self._folder, self._size_bytes = folder, size_bytes
         self._pool = memoryview(os.urandom(_POOL_BYTES))
         self._drawn = 0

@@ -75,11 +75,11 @@ def measured(host: Host, disk: DiskPath) -> Iterator[DiskLatency]:
 
 def _prepared(host: Host, disk: DiskPath, opened: ExitStack) -> _Bench:
     until = time.monotonic() + host.time_left_s * FILLING_SHARE
-    place, file = _file(disk)
+    place, file = _file(disk, opened)
     opened.callback(file.close)
     allowed = allowed_bytes(place.free_bytes)
     log_bytes = min(LOG_BYTES, allowed // 4)
-    log = Log(place.folder, log_bytes)
+    log = Log(place.descriptor, log_bytes)
     opened.callback(log.close)
     not_direct = past_the_cache(file)
     file_bytes, by = 0, None
@@ -93,12 +93,12 @@ def _prepared(host: Host, disk: DiskPath, opened: ExitStack) -> _Bench:
     return _Bench(place, log, file, not_direct, file_bytes, by, device)
 
 
-def _file(disk: DiskPath) -> tuple[Place, File]:
+def _file(disk: DiskPath, opened: ExitStack) -> tuple[Place, File]:
     """The first folder in which a file can be made, and that file. Raises the first OSError where none is."""
     errors: list[OSError] = []
-    for place in places(disk):
+    for place in places(disk, opened):
         try:
-            return place, made(place.folder)
+            return place, made(place.descriptor)
         except OSError as error:
             errors.append(error)
             if not may_try_elsewhere(error):

@@ -36,16 +36,17 @@ class File:
             os.close(self.descriptor)
 
 
-def made(folder: str) -> File:
-    """A new file in a folder. Raises OSError."""
+def made(folder: int) -> File:
+    """A new file in a folder, whose descriptor may be for paths only (O_PATH). Raises OSError."""
     try:
-        return File(os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), named=False)
+        return File(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder), named=False)
     except OSError as error:
         if error.errno not in _NO_UNNAMED:
             raise
-    path = os.path.join(folder, f".vdscheck-{os.getpid()}-{os.urandom(8).hex()}")
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    os.unlink(path)
+    name = f".vdscheck-{os.getpid()}-{os.urandom(8).hex()}"
+    flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+    os.unlink(name, dir_fd=folder)
     return File(descriptor, named=True)
 
 

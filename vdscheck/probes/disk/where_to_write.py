@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from vdscheck.plugin import Absent, Reason, UnavailableError, frozen, not_applicable, safe_text, secrets, unmeasured
 from vdscheck.probes.disk.subject import DiskPath
@@ -24,6 +25,8 @@ class Place:
     stands_for: str | None
     """The path meant, where this is another folder on its device."""
     free_bytes: int
+    descriptor: int
+    """The folder itself (O_PATH): where somebody exchanges its name meanwhile, nothing is written elsewhere."""
 
     @property
     def shown(self) -> str:
@@ -31,16 +34,21 @@ class Place:
         return safe_text(self.folder)
 
 
-def places(disk: DiskPath) -> Iterator[Place]:
-    """The folders to try, in order. Raises UnavailableError where none can be."""
-    status = _status(disk)
-    free_bytes = _free_bytes(disk)
-    yield Place(disk.path, None, free_bytes)
+def places(disk: DiskPath, opened: ExitStack) -> Iterator[Place]:
+    """The folders to try, in order, held open until `opened` is closed. Raises UnavailableError where none can be."""
+    descriptor = _opened(disk)
+    opened.callback(os.close, descriptor)
+    status = _status(disk, descriptor)
+    free_bytes = _free_bytes(disk, descriptor)
+    yield Place(disk.path, None, free_bytes, descriptor)
     if disk.asked_for:
         return
     for folder in ("/var/tmp", os.environ.get("HOME", ""), os.getcwd()):  # noqa: S108 - our files have no name in it
-        if folder.startswith("/") and folder != disk.path and _is_on(folder, status.st_dev):
-            yield Place(folder, disk.shown, free_bytes)
+        if folder.startswith("/") and folder != disk.path:
+            other = _on_device(folder, status.st_dev)
+            if other is not None:
+                opened.callback(os.close, other)
+                yield Place(folder, disk.shown, free_bytes, other)
 
 
 def may_try_elsewhere(error: OSError) -> bool:
@@ -71,19 +79,26 @@ def _unmeasured(reason: Reason, why: str) -> UnavailableError:
     return UnavailableError(unmeasured(reason, why))
 
 
-def _status(disk: DiskPath) -> os.stat_result:
+def _opened(disk: DiskPath) -> int:
     try:
-        status = os.stat(disk.path)
+        return os.open(disk.path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         why = f"there is no {disk.shown} here: name a folder that is there with --disk"
         raise _unmeasured(Reason.UNSUPPORTED, why) from error
     except (OSError, ValueError) as error:
         raise _unreadable(disk, error) from error
+
+
+def _status(disk: DiskPath, descriptor: int) -> os.stat_result:
+    try:
+        status = os.fstat(descriptor)
+    except OSError as error:
+        raise _unreadable(disk, error) from error
     if not stat.S_ISDIR(status.st_mode):
         kind = "a file" if stat.S_ISREG(status.st_mode) else "no folder"
         why = f"{disk.shown} is {kind}: name the folder to examine with --disk"
         raise _unmeasured(Reason.UNSUPPORTED, why)
-    in_memory = _memory_file_system(disk.path)
+    in_memory = _memory_file_system(descriptor)
     if in_memory:
         raise UnavailableError(in_memory_is_no_disk(disk, in_memory))
     return status
@@ -100,20 +115,20 @@ def in_memory_is_no_disk(disk: DiskPath, what: str) -> Absent:
     return not_applicable(f"{disk.shown} lies in memory ({what}), on no disk: name a folder on a disk with --disk")
 
 
-def _memory_file_system(path: str) -> str | None:
+def _memory_file_system(descriptor: int) -> str | None:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     # struct statfs has 120 bytes on 64-bit machines; its first word is f_type
     answer = (ctypes.c_long * 64)()
-    if libc.statfs(os.fsencode(path), ctypes.byref(answer)) != 0:
+    if libc.fstatfs(descriptor, ctypes.byref(answer)) != 0:
         return None
     return _IN_MEMORY.get(answer[0] & 0xFFFFFFFF)
 
 
-def _free_bytes(disk: DiskPath) -> int:
+def _free_bytes(disk: DiskPath, descriptor: int) -> int:
     try:
-        found = os.statvfs(disk.path)
+        found = os.fstatvfs(descriptor)
     except OSError as error:
         raise refused(disk, error) from error
     free_bytes = found.f_bavail * found.f_frsize
@@ -126,8 +141,13 @@ def _free_bytes(disk: DiskPath) -> int:
     return free_bytes
 
 
-def _is_on(folder: str, device: int) -> bool:
+def _on_device(folder: str, device: int) -> int | None:
+    """A folder that lies on that device, open; None of another one."""
     try:
-        return os.stat(folder).st_dev == device
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
+    if os.fstat(descriptor).st_dev == device:
+        return descriptor
+    os.close(descriptor)
+    return None
