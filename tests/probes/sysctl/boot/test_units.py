@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixes.test_huge_pages import UNIT as TMPFILES
+from tests.fixes.test_huge_pages import PagesMachine
+from tests.probes.sysctl.boot.test_boot import boot_truth_of_nobody
 from tests.support.boot_hosts import SWAPPINESS, Content, Link, decided, host, truth
-from tests.test_boot import boot_truth_of_nobody
-from tests.test_fix_huge_pages import UNIT as TMPFILES
-from tests.test_fix_huge_pages import PagesMachine
 from vdscheck.fixes.sysctl import boot as next_boot
 from vdscheck.measurements import NOT_LOOKED_AT
 
