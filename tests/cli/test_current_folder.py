@@ -96,10 +96,22 @@ def test_an_absolute_folder_of_plugins_is_the_caller_s_word(tmp_path: Path) -> N
     assert (tmp_path / "ran").exists()
 
 
-def test_a_current_folder_that_is_gone_does_no_harm(tmp_path: Path) -> None:
-    script = f"mkdir gone; cd gone; rmdir ../gone; {' '.join(PROGRAM)} list"
+GONE = "the current folder is gone; name the path from / on"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("list", 0, ""),
+        ("disk .", 2, f"vdscheck: --disk .: {GONE}\n"),
+        ("run --disk x --passive", 2, f"vdscheck: --disk x: {GONE}\n"),
+        ("judge x.json", 2, f"vdscheck: x.json: {GONE}\n"),
+    ],
+)
+def test_a_current_folder_that_is_gone_does_no_harm(tmp_path: Path, words: str, code: int, said: str) -> None:
+    script = f"mkdir gone; cd gone; rmdir ../gone; {' '.join(PROGRAM)} {words}"
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 DEEPER = """

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vdscheck.model.absence import Reason, UnavailableError
 from vdscheck.target.host import Host, NotFoundError
-from vdscheck.target.text import safe_text
+from vdscheck.target.text import absolute, safe_text
 
 
 @pytest.fixture
@@ -276,3 +276,38 @@ def read_in_root(root: str, path: str) -> str:
             os.close(opened)
     finally:
         os.close(top)
+
+
+# Paths of the caller
+
+
+@given(names=st.lists(st.sampled_from(["a", "b", "link", "away", "..", ".", ""]), max_size=7), rooted=st.booleans())
+def test_a_path_of_the_caller_s_is_the_file_that_the_kernel_means(
+    tmp_path_factory: pytest.TempPathFactory, *, names: list[str], rooted: bool
+) -> None:
+    """A link leads elsewhere, and ".." behind it goes up from there."""
+    folder = tmp_path_factory.mktemp("paths")
+    for each in ("here/a/b", "here/b", "other/a/b"):
+        (folder / each).mkdir(parents=True)
+    (folder / "here/link").symlink_to("../other/a")
+    (folder / "here/a/away").symlink_to("/")
+    before = Path.cwd()
+    os.chdir(folder / "here")
+    try:
+        path = os.path.join(*([str(folder / "here")] if rooted else []), "/".join(names).lstrip("/") or ".")
+        made = absolute(path)
+        assert made.startswith("/")
+        assert "/./" not in f"{made}/"
+        assert "//" not in made
+        assert os.path.exists(made) == os.path.exists(path)
+        assert not os.path.exists(path) or os.path.samefile(made, path)
+    finally:
+        os.chdir(before)
+
+
+@pytest.mark.parametrize(
+    ("path", "made"),
+    [("/..", "/"), ("//etc//./x/", "/etc/x"), ("/a/../b", "/a/../b"), ("/../../a", "/a"), ("/", "/")],
+)
+def test_what_cannot_be_a_link_is_left_out_of_a_path(path: str, made: str) -> None:
+    assert absolute(path) == made

@@ -358,8 +358,25 @@ def test_a_link_that_is_exchanged_while_we_walk_never_leads_to_another_s_content
         (PASSWD.replace("1001:1001", "1001:2000"), GROUP.replace("1001:", "1001:victim"), "group 1001"),
         (PASSWD.replace("victim:x:1001:1001", "other:x:1234:1234"), GROUP, "group 1001"),
         (PASSWD, GROUP.replace("victim:x:1001:\n", ""), "group 1001"),
+        (PASSWD, GROUP.replace("victim:x:1001:", "users:x:1001:"), "group 1001"),
+        (PASSWD, GROUP.replace("victim:x:1001:", "attacker:x:1001:"), "group 1001"),
+        (PASSWD, f"{GROUP}users:x:1001:\n", "group 1001"),
     ],
-    ids=["own", "named", "root", "member", "gone", "twice", "primary", "secondary", "no-account", "no-group"],
+    ids=[
+        "own",
+        "named",
+        "root",
+        "member",
+        "gone",
+        "twice",
+        "primary",
+        "secondary",
+        "no-account",
+        "no-group",
+        "shared",
+        "of-another",
+        "also-shared",
+    ],
 )
 def test_a_group_without_another_member_is_nobody_else(folder: Path, passwd: str, group: str, said: str | None) -> None:
     mine = made(folder / "mine", *VICTIM[:2], 0o775, None)

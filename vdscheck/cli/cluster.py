@@ -28,7 +28,7 @@ from vdscheck.ruleset import ruleset
 from vdscheck.target.cluster import Cluster, Login, login
 from vdscheck.target.kubeconfig import NAMESPACE_NAME, ClusterError
 from vdscheck.target.secrets import file_of
-from vdscheck.target.text import safe_text
+from vdscheck.target.text import absolute, safe_text
 
 PROFILE = "cluster"
 OF_MANIFESTS = (
@@ -162,7 +162,7 @@ def _cluster(settings: Settings, wanted: Wanted, received: Sequence[int], *, off
     who = Login((), None, "manifests", "default") if offline else _login(settings, wanted)
     manifests = _manifests(wanted.files, namespaces[0] if namespaces else who.namespace, received)
     # With manifests the whole cluster counts: what its pods request is what is not free.
-    return Cluster(who, () if manifests else namespaces, None if folder is None else os.path.abspath(folder), manifests)
+    return Cluster(who, () if manifests else namespaces, None if folder is None else absolute(folder), manifests)
 
 
 def _login(settings: Settings, wanted: Wanted) -> Login:

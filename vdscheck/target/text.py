@@ -17,9 +17,20 @@ def safe_text(raw: bytes | str) -> str:
 
 
 def absolute(path: str) -> str:
-    """A path of the caller's from the root on. Raises UnavailableError where the current folder is gone."""
+    """A path of the caller's from the root on. Raises UnavailableError where the current folder is gone.
+
+    ".." behind a name stays: the kernel goes up from where a link leads, which the text does not say.
+    """
     try:
-        return os.path.abspath(path)
+        here = [] if path.startswith("/") else _parts(os.getcwd())
     except FileNotFoundError as error:
         why = f"{safe_text(path)}: the current folder is gone; name the path from / on"
         raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
+    rest = _parts(path)
+    while rest[:1] == [".."]:  # no link leads to the current folder as it is named here, nor to /
+        here, rest = here[:-1], rest[1:]
+    return "/" + "/".join([*here, *rest])
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in {"", "."}]

@@ -319,7 +319,11 @@ class _Caller:
 
 
 def _is_private(group_id: int, users: set[int]) -> bool:
-    """Whether the users whose primary group it is, of whom there must be one, and all its members are among these."""
+    """Whether a group is that of one of these users alone: it has his name (user private groups) and no other member.
+
+    By its members alone that is not known: a directory service (sssd, winbind) lists nobody unless it is asked for him,
+    and whose primary group it is has him in no list.
+    """
     import grp
     import pwd
 
@@ -328,7 +332,8 @@ def _is_private(group_id: int, users: set[int]) -> bool:
     groups = [group for group in grp.getgrall() if group.gr_gid == group_id]
     members = {numbers.get(name) for group in groups for name in group.gr_mem}
     primary = {account.pw_uid for account in accounts if account.pw_gid == group_id}
-    return bool(groups) and bool(primary) and (primary | members) <= users
+    named = [numbers.get(group.gr_name) for group in groups]
+    return bool(groups) and bool(primary) and (primary | members) <= users and all(each in primary for each in named)
 
 
 def _stranger(kind: str) -> int | None:

@@ -306,7 +306,7 @@ CHOSEN: list[tuple[Mapping[str, object], dict[str, bool]]] = [
     ({}, {USUAL: False}),
     ({"disk": []}, {USUAL: False}),
     ({"disk": ["/srv/"]}, {"/srv": True}),
-    ({"disk": ["/srv", "//srv/../srv", "/var/lib"]}, {"/srv": True, "/var/lib": True}),
+    ({"disk": ["/srv", "//./srv//", "/../srv", "/var/lib"]}, {"/srv": True, "/var/lib": True}),
     ({"disk": ["/a b\udcff"]}, {"/a b\\xff": True}),
 ]
 
