@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vdscheck.linux.mounts import Emptied
 from vdscheck.linux.tmpfiles_d import WrittenAtBoot, written
 from vdscheck.target.host import Host
 
@@ -81,7 +82,7 @@ def made(root: Path, files: Mapping[str, str]) -> None:
 
 
 def ours(root: Path) -> WrittenAtBoot:
-    return written(Host(str(root)), TARGET, ())
+    return written(Host(str(root)), TARGET, None)
 
 
 def theirs(root: Path) -> str:
@@ -111,14 +112,14 @@ def test_what_is_not_worked_out_is_said(tmp_path: Path, case: str) -> None:
 
 def test_what_stands_below_run_is_gone_at_boot(tmp_path: Path) -> None:
     made(tmp_path, {"run/10-a": f"w {TARGET} - - - - alpha"})
-    assert written(Host(str(tmp_path)), TARGET, ("/run",)) == WrittenAtBoot(None, None, sure=True)
+    assert written(Host(str(tmp_path)), TARGET, Emptied()) == WrittenAtBoot(None, None, sure=True)
 
 
 def test_a_file_that_cannot_be_read_leaves_it_open(tmp_path: Path) -> None:
     made(tmp_path, {"etc/10-a": f"w {TARGET} - - - - alpha"})
     (tmp_path / "etc/tmpfiles.d/05-b.conf").symlink_to("/dev/zero")
     (tmp_path / "dev").mkdir()
-    assert written(Host(str(tmp_path)), TARGET, ()).value == "alpha", "a link that leads nowhere sets nothing"
+    assert written(Host(str(tmp_path)), TARGET, None).value == "alpha", "a link that leads nowhere sets nothing"
 
 
 LINES = st.builds(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from vdscheck.plugin import Host, frozen
+from vdscheck.plugin import Host, UnavailableError, frozen
 
 _OCTAL = r"\\([0-7]{3})"
 _FIELDS = 10
@@ -13,6 +13,9 @@ REMOTE = frozenset(("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs",
 """Another machine's space, and a server that no longer answers would hold us up for good."""
 IN_MEMORY = frozenset(("tmpfs", "ramfs", "devtmpfs", "rootfs", "hugetlbfs"))
 """File systems without any disk."""
+_MEMORY_DISKS = re.compile(r"/dev/(z?ram[0-9]+|mapper/live-[a-z-]+)")
+"""Block devices whose content is memory: brd, zram, and the device-mapper snapshot of a live system (dracut)."""
+_OF_THE_KERNEL = {"/proc": "proc", "/sys": "sysfs"}
 
 
 @frozen
@@ -21,6 +24,8 @@ class Mount:
 
     number: str
     """What the kernel calls this mount, and no other in any namespace."""
+    parent: str
+    """The mount that it is mounted on."""
     point: str
     device: str
     """Major and minor number of the file system, as `254:0`."""
@@ -32,6 +37,11 @@ class Mount:
     """The mount's own."""
     details: tuple[str, ...]
     """The file system's own: upperdir of an overlay, controllers of a cgroup."""
+
+    @property
+    def is_memory(self) -> bool:
+        """Whether a reboot empties it."""
+        return self.type in IN_MEMORY or _MEMORY_DISKS.fullmatch(self.source) is not None
 
     def holds(self, path: str) -> bool:
         """Whether a path lies at or below the mount point."""
@@ -57,6 +67,7 @@ def _mount(words: list[str]) -> Mount | None:
         return None
     return Mount(
         number=words[0],
+        parent=words[1],
         point=_plain(words[4]),
         device=words[2],
         root=_plain(words[3]),
@@ -81,3 +92,70 @@ def holder(found: Iterable[Mount], path: str) -> Mount | None:
         if mount.holds(path) and (best is None or len(mount.point) >= len(best.point)):
             best = mount
     return best
+
+
+def reached(found: Iterable[Mount], path: str) -> Mount | None:
+    """The mount that a path without links leads to, step by step: one that is covered by another is not reached."""
+    above = [mount for mount in found if mount.holds(path)]
+    numbers = {mount.number for mount in above}
+    here = min((mount for mount in above if mount.parent not in numbers), key=_depth, default=None)
+    for _ in above:
+        if here is None:
+            break
+        inside = [mount for mount in above if mount.parent == here.number and mount is not here]
+        if not inside:
+            break
+        here = min(inside, key=_depth)
+    return here
+
+
+def _depth(mount: Mount) -> int:
+    return len(mount.point)
+
+
+def covering(found: Iterable[Mount], path: str) -> str | None:
+    """What is mounted over a file of the kernel's, so that it cannot be told whether there is one; else None."""
+    top = "/" + path.split("/")[1]
+    mount = reached(found, path)
+    if mount is None or not (mount.point == top or mount.point.startswith(f"{top}/")):
+        return None
+    own = mount.type == _OF_THE_KERNEL.get(top) and mount.root == (mount.point[len(top) :] or "/")
+    return None if own else f"{mount.type} is mounted over {mount.point}"
+
+
+@frozen
+class Emptied:
+    """What is empty when the machine boots: /run and /dev/shm, and whatever is kept in memory beside /."""
+
+    table: tuple[Mount, ...] = ()
+
+    @classmethod
+    def of(cls, host: Host) -> "Emptied":
+        """That of a host; in a tree without a mount table only what is empty everywhere."""
+        try:
+            return cls(mounts(host))
+        except UnavailableError:
+            return cls()
+
+    def place(self, real: str, path: str) -> str | None:
+        """The folder or file that is empty at boot and that a path leads to, as people are told.
+
+        What is mounted over the folder of the path itself (a path that ends in a slash) is not meant: see `over`.
+        """
+        plain = next((folder for folder in ("/run", "/dev/shm") if real.startswith(f"{folder}/")), None)  # noqa: S108
+        if plain is not None:
+            return plain
+        mount = self._memory(real)
+        if mount is None or path.startswith(f"{mount.point}/"):
+            return None
+        return f"{mount.point} ({mount.type})"
+
+    def over(self, folder: str) -> str | None:
+        """What in memory is mounted over a folder without links, and hides what the next boot finds there."""
+        mount = self._memory(folder)
+        return None if mount is None else f"{mount.type} is mounted over {mount.point}"
+
+    def _memory(self, path: str) -> Mount | None:
+        mount = reached(self.table, path)
+        known = mount is not None and mount.point != "/" and mount.is_memory and mount.type != "devtmpfs"
+        return mount if known else None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from vdscheck.linux import optional_files
-from vdscheck.linux.mounts import IN_MEMORY, Mount, holder, parsed
+from vdscheck.linux.mounts import Mount, holder, parsed
 from vdscheck.plugin import Host, UnavailableError, frozen
 
 INITIAL_PID_NAMESPACE = 4026531836
@@ -18,8 +18,6 @@ WHOLE_ID_RANGE = ["0", "0", "4294967295"]
 NAMESPACES = 2
 
 _UNIONS = ("overlay", "aufs", "unionfs", "fuse.unionfs-fuse", "fuse.unionfs")
-_MEMORY_DISKS = re.compile(r"/dev/(z?ram[0-9]+|mapper/live-[a-z-]+)")
-"""Block devices whose content is memory: brd, zram, and the device-mapper snapshot of a live system (dracut)."""
 
 
 @frozen
@@ -221,7 +219,7 @@ def _lost_at_boot(host: Host, table: tuple[Mount, ...]) -> str | None:
     root = _root_of(table)
     if root is None:
         return None
-    if _is_memory(root):
+    if root.is_memory:
         return f"/ is kept in memory ({root.source if root.source.startswith('/dev/') else root.type})"
     return _lost_with_the_upper_layer(host, root, table) if root.type in _UNIONS else None
 
@@ -235,8 +233,4 @@ def _lost_with_the_upper_layer(host: Host, root: Mount, table: tuple[Mount, ...]
     below = holder((mount for mount in table if mount.point != "/"), upper)
     if below is None or not host.is_folder(upper):
         return f"/ is of type {root.type}, and its upper layer {upper} is not seen to outlast a reboot"
-    return f"/ is of type {root.type}, and its upper layer {upper} is kept in memory" if _is_memory(below) else None
-
-
-def _is_memory(mount: Mount) -> bool:
-    return mount.type in IN_MEMORY or _MEMORY_DISKS.fullmatch(mount.source) is not None
+    return f"/ is of type {root.type}, and its upper layer {upper} is kept in memory" if below.is_memory else None

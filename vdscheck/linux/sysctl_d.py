@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vdscheck.linux import sysctl_glob
-from vdscheck.measurements import SETS_NOTHING
+from vdscheck.linux.mounts import Emptied
+from vdscheck.measurements import NOT_LOOKED_AT, SETS_NOTHING
 from vdscheck.plugin import Host, NotFoundError, Reason, UnavailableError, frozen, safe_text
 
 FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
@@ -92,11 +93,11 @@ class Applied:
 
 
 def settings_files(
-    host: Host, folders: Sequence[str], *, volatile: tuple[str, ...] = (), hidden: bool = False
+    host: Host, folders: Sequence[str], *, volatile: Emptied | None = None, hidden: bool = False
 ) -> list[SettingsFile]:
     """The files that an init reads, in its order: of each base name that of the first folder.
 
-    Folders below `volatile` are empty when the machine boots. `hidden`: procps also reads names with
+    What `volatile` holds is empty when the machine boots. `hidden`: procps also reads names with
     a leading dot.
     """
     chosen: dict[str, str] = {}
@@ -113,7 +114,9 @@ def settings_files(
                 continue
             found.append(SettingsFile(folder, trouble=error.absent.detail, unreadable=True))
             continue
-        gone = _is_volatile(host, folder, volatile)
+        gone = _is_volatile(host, f"{folder}/", volatile)
+        if not gone and (above := _hidden_by(host, folder, volatile)):
+            found.append(SettingsFile(folder, trouble=f"what lies below {folder} ({above}) {NOT_LOOKED_AT}"))
         for name in names:
             if not name.endswith(".conf") or (name.startswith(".") and not hidden):
                 continue
@@ -130,23 +133,32 @@ def settings_files(
     return [*found, *(_read(host, path, volatile) for _, path in ordered), *nameless]
 
 
-def _is_volatile(host: Host, path: str, volatile: tuple[str, ...]) -> str | None:
+def _is_volatile(host: Host, path: str, volatile: Emptied | None) -> str | None:
     """The volatile folder that a path leads into."""
-    if not volatile:
+    if volatile is None:
         return None
     try:
         real = host.resolved(path)
     except UnavailableError:
         return None
-    return next((folder for folder in volatile if real.startswith(f"{folder}/")), None)
+    return volatile.place(real, path)
 
 
-def read_settings_file(host: Host, path: str) -> SettingsFile:
+def _hidden_by(host: Host, folder: str, volatile: Emptied | None) -> str | None:
+    if volatile is None:
+        return None
+    try:
+        return volatile.over(host.resolved(folder))
+    except UnavailableError:
+        return None
+
+
+def read_settings_file(host: Host, path: str, volatile: Emptied | None = None) -> SettingsFile:
     """One file that is named outright, such as /etc/sysctl.conf."""
-    return _read(host, path, ())
+    return _read(host, path, volatile)
 
 
-def _read(host: Host, path: str, volatile: tuple[str, ...]) -> SettingsFile:
+def _read(host: Host, path: str, volatile: Emptied | None) -> SettingsFile:
     if gone := _is_volatile(host, path, volatile):
         return SettingsFile(path, trouble=f"{path}: leads into {gone}, which is empty when the machine boots")
     try:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from vdscheck.linux import sysctl_glob
+from vdscheck.linux.mounts import Emptied
 from vdscheck.linux.sysctl_d import SettingsFile, lines_with_ends, settings_files, simplified
 from vdscheck.plugin import Host, frozen, safe_text
 
@@ -49,7 +50,7 @@ class WrittenAtBoot:
     overridden: tuple[str, ...] = ()
 
 
-def written(host: Host, path: str, volatile: tuple[str, ...], given: Iterable[SettingsFile] = ()) -> WrittenAtBoot:
+def written(host: Host, path: str, volatile: Emptied | None, given: Iterable[SettingsFile] = ()) -> WrittenAtBoot:
     """What the lines of tmpfiles.d, and then those that are given, write to an existing regular file."""
     files = [*settings_files(host, FOLDERS, volatile=volatile), *given]
     unread = next((each for each in files if each.unreadable or each.blocks), None)

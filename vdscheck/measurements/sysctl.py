@@ -105,7 +105,7 @@ class KeyAtBoot:
 
 SETS_NOTHING = "the init sets nothing at all"
 """How a problem ends that keeps the init from every line of its files."""
-NOT_LOOKED_AT = "may only be looked at by root: what it would set is not counted"
+NOT_LOOKED_AT = "was not looked at, and is not counted"
 """How a problem ends that leaves open whether there is something."""
 
 

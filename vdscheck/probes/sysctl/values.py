@@ -3,6 +3,7 @@
 import re
 
 from vdscheck.linux import cgroups, ownership
+from vdscheck.linux.mounts import Mount, covering, parsed
 from vdscheck.measurements import (
     KERNEL_KEYS,
     Conntrack,
@@ -44,11 +45,17 @@ def sysctls(host: Host) -> Sysctls:
     values: dict[str, str] = {}
     missing: dict[str, Absent] = {}
     nowhere: list[str] = []
+    table = _mount_table(host)
     for key in KERNEL_KEYS:
+        path = f"/proc/sys/{key.replace('.', '/')}"
         try:
-            values[key] = " ".join(host.read(f"/proc/sys/{key.replace('.', '/')}").split())
+            values[key] = " ".join(host.read(path).split())
         except NotFoundError:
-            nowhere.append(key)
+            hidden = covering(table, path)
+            if hidden is not None:
+                missing[key] = _covered(path, hidden)
+            else:
+                nowhere.append(key)
         except UnavailableError as error:
             missing[key] = error.absent
     # A captured tree that holds some keys was taken from a kernel that had no others.
@@ -57,6 +64,26 @@ def sysctls(host: Host) -> Sysctls:
         values=values,
         missing=missing | {key: _no_such_key(key) if had_kernel else _not_running(key, host) for key in nowhere},
     )
+
+
+def _mount_table(host: Host) -> tuple[Mount, ...]:
+    """What is mounted at or below /proc and /sys."""
+    try:
+        lines = host.read("/proc/self/mountinfo").split("\n")
+    except UnavailableError:
+        return ()
+    return parsed("\n".join(line for line in lines if " /proc" in line or " /sys" in line))
+
+
+def _covered(path: str, hidden: str) -> Absent:
+    return unmeasured(Reason.ERROR, f"{path} cannot be seen: {hidden}")
+
+
+def _refuse_covered(host: Host, path: str) -> None:
+    """That a file is not there says nothing of the kernel then."""
+    hidden = covering(_mount_table(host), path)
+    if hidden is not None:
+        raise UnavailableError(_covered(path, hidden))
 
 
 def _not_running(key: str, host: Host) -> Absent:
@@ -118,6 +145,7 @@ def huge_pages(host: Host) -> HugePages:
     try:
         enabled = _chosen(host.read("/sys/kernel/mm/transparent_hugepage/enabled"))
     except NotFoundError as error:
+        _refuse_covered(host, "/sys/kernel/mm/transparent_hugepage/enabled")
         if host.live:
             why = "this kernel is built without transparent huge pages"
             raise UnavailableError(not_applicable(why)) from error
@@ -144,6 +172,7 @@ def conntrack(host: Host) -> Conntrack:
         try:
             text = host.read(f"/proc/sys/net/netfilter/nf_conntrack_{name}").strip()
         except NotFoundError as error:
+            _refuse_covered(host, f"/proc/sys/net/netfilter/nf_conntrack_{name}")
             if host.live:
                 why = "connections are not tracked: nf_conntrack is not loaded"
                 raise UnavailableError(not_applicable(why)) from error

@@ -158,7 +158,7 @@ def test_a_store_that_only_root_may_look_into_is_named(closed: str) -> None:
         made = host(Path(folder), {**LINE, **LOADS, f"{closed}/x": ""})
         (Path(folder) / closed).chmod(0)
         found = boot_truth_of_nobody(made)
-    said = f"sysctl.extra in /{closed} {NOT_LOOKED_AT}"
+    said = f"sysctl.extra in /{closed} (open to root alone) {NOT_LOOKED_AT}"
     assert (decided(found)[0], said in found.problems) == ("1", True)
 
 

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Sequence
 
+from vdscheck.linux import ownership
 from vdscheck.linux.systemd_units import UnitLine, Units
-from vdscheck.plugin import UnavailableError, frozen
+from vdscheck.plugin import Host, UnavailableError, frozen
 
 _HARMLESS = re.compile(
     r"X-.*|Description|Documentation|DefaultDependencies|Conflicts|After|Before|Wants|PartOf|SourcePath|OnFailure|OnSuccess"
@@ -68,6 +69,14 @@ def doubt(units: Units, unit: str, command: Command) -> Doubt | str | None:
     anything = [line for line in odd if _SETS.match(line.key)]
     why = f"whether {unit} applies them is not known with {(anything or odd)[0].text}"
     return Doubt(why, anything=bool(anything))
+
+
+def empty_root(host: Host) -> Doubt | None:
+    """Of a system that is kept in memory nobody can tell with which files it comes up again."""
+    found = ownership.look(host)
+    if found.lost_at_boot is None or found.root is False or found.contained:
+        return None  # in a container it is asked of nobody
+    return Doubt(f"which files the next boot finds is not known: {found.lost_at_boot}", anything=True)
 
 
 def _started(lines: Sequence[UnitLine]) -> list[UnitLine]:

@@ -31,7 +31,9 @@ def handed_in(host: Host, units: Units, unit: str, name: str, line: CommandLine)
     ]
     closed = [folder for folder in (SYSTEM, *STORES, *ENCRYPTED) if _is_closed(host, f"{folder}/{name}")]
     if closed:
-        found.append(SettingsFile(closed[0], trouble=f"{name} in {' and '.join(closed)} {NOT_LOOKED_AT}"))
+        found.append(
+            SettingsFile(closed[0], trouble=f"{name} in {' and '.join(closed)} (open to root alone) {NOT_LOOKED_AT}")
+        )
     unseen = next(_unseen(host, name, line), None)
     if unseen is not None:
         why = f"{unseen}: what this credential sets is not known"

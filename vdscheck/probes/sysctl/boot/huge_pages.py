@@ -4,16 +4,16 @@ import re
 from collections.abc import Iterator
 
 from vdscheck.linux import tmpfiles_d
+from vdscheck.linux.mounts import Emptied
 from vdscheck.linux.systemd_units import Units
 from vdscheck.measurements import HugePagesAtBoot, LateWriter
 from vdscheck.plugin import Host, UnavailableError, frozen, probe
-from vdscheck.probes.sysctl.boot.applier import Command, doubt
+from vdscheck.probes.sysctl.boot.applier import Command, doubt, empty_root
 from vdscheck.probes.sysctl.boot.cmdline import HUGE_PAGE_MODES, CommandLine, command_line
 from vdscheck.probes.sysctl.boot.credentials import handed_in
 from vdscheck.probes.sysctl.boot.defaults import booting_kernel
 from vdscheck.probes.sysctl.boot.init import installed_init
 from vdscheck.probes.sysctl.boot.late_huge_pages import late_huge_pages
-from vdscheck.probes.sysctl.boot.predict import VOLATILE
 
 FILE = "/sys/kernel/mm/transparent_hugepage/enabled"
 UNIT = "systemd-tmpfiles-setup.service"
@@ -49,10 +49,11 @@ def huge_pages_at_boot(host: Host) -> HugePagesAtBoot:
     unsure = doubt(units, UNIT, COMMAND) if why is None else None
     if isinstance(unsure, str):
         why, unsure = f"{unsure}: nothing of tmpfiles.d is applied at boot", None
+    unsure = unsure or empty_root(host)
     late = tuple(late_huge_pages(host, units))
     if why is not None:
         return _made(begin.value, begin.where, why, (), late)
-    found = tmpfiles_d.written(host, FILE, VOLATILE, handed_in(host, units, UNIT, CREDENTIAL, line))
+    found = tmpfiles_d.written(host, FILE, Emptied.of(host), handed_in(host, units, UNIT, CREDENTIAL, line))
     if unsure is not None and (unsure.anything or found.value != begin.value):
         return _made(None, unsure.why, None, found.overridden, late)
     if not found.sure:

@@ -4,7 +4,7 @@ import re
 
 from vdscheck.linux.systemd_units import Units, leads_to_nothing
 from vdscheck.plugin import Host, UnavailableError, frozen
-from vdscheck.probes.sysctl.boot.applier import Command, Doubt, doubt
+from vdscheck.probes.sysctl.boot.applier import Command, Doubt, doubt, empty_root
 from vdscheck.probes.sysctl.boot.cmdline import CommandLine
 
 SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
@@ -67,8 +67,7 @@ def installed_init(host: Host, units: Units, line: CommandLine) -> Init:
         name, problems = NONE, [f"{UNIT} is masked ({line.where}): nothing in sysctl.d is applied at boot"]
     if program is None and name == SYSTEMD:
         problems.append(f"there is no {INIT}: the next boot is taken to be systemd's, as its files are here")
-    if name != SYSTEMD:
-        unsure = None
+    unsure = (unsure if name == SYSTEMD else None) or empty_root(host)
     if unsure is not None:
         problems.append(unsure.why)
     return Init(name, version, program == "systemd", is_debian, (*problems, *_running_init(host)), unsure)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vdscheck.linux import sysctl_d
+from vdscheck.linux.mounts import Emptied
 from vdscheck.linux.sysctl_d import Applied, SettingsFile, Write
 from vdscheck.linux.systemd_units import Units
 from vdscheck.measurements import KERNEL_KEYS, BootTruth, KeyAtBoot
@@ -18,8 +19,6 @@ from vdscheck.probes.sysctl.boot.init import NONE, PROCPS, UNIT, Init, installed
 from vdscheck.probes.sysctl.boot.late_writers import Again, late_writers
 from vdscheck.probes.sysctl.boot.modules import is_early, module_of
 
-VOLATILE = ("/run",)
-"""Where a fresh, empty file system is mounted at every boot: file-hierarchy(7)."""
 PROBLEMS_LIMIT = 100
 
 ALIASES = (
@@ -116,8 +115,9 @@ def _missing(host: Host, targets: Iterable[str], kernel: Kernel, line: CommandLi
 def _by_both(host: Host, init: Init, keys: list[bytes], given: Iterable[SettingsFile]) -> tuple[Applied, Applied]:
     """What systemd-sysctl makes of the files, and what procps' `sysctl --system` does."""
     folders = [*sysctl_d.FOLDERS, *([sysctl_d.FOLDER_OF_SPLIT_USR] if init.reads_split_usr else [])]
-    files = [*sysctl_d.settings_files(host, folders, volatile=VOLATILE), *given]
-    by_procps = procps.applied_by_procps(procps.procps_files(host, volatile=VOLATILE), keys)
+    volatile = Emptied.of(host)
+    files = [*sysctl_d.settings_files(host, folders, volatile=volatile), *given]
+    by_procps = procps.applied_by_procps(procps.procps_files(host, volatile=volatile), keys)
     return sysctl_d.applied(files, keys, init.version), by_procps
 
 

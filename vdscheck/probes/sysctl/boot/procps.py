@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from vdscheck.linux import sysctl_glob
+from vdscheck.linux.mounts import Emptied
 from vdscheck.linux.sysctl_d import Applied, Line, SettingsFile, Write, losers, read_settings_file, settings_files
 from vdscheck.plugin import Host
 
@@ -16,11 +17,11 @@ _SHORTEST = 2
 """A line of fewer bytes, its end included, is passed over."""
 
 
-def procps_files(host: Host, *, volatile: tuple[str, ...] = ()) -> list[SettingsFile]:
+def procps_files(host: Host, *, volatile: Emptied | None = None) -> list[SettingsFile]:
     """The files that `sysctl --system` reads, in its order."""
     files = settings_files(host, FOLDERS, volatile=volatile, hidden=True)
     if _is_file(host, LAST_FILE):
-        files.append(read_settings_file(host, LAST_FILE))
+        files.append(read_settings_file(host, LAST_FILE, volatile))
     return files
 
 
