@@ -32,11 +32,12 @@ _NO_SECRETS = frozenset(("default", "false", "no", "none", "optional", "required
 """Words in addresses and kubeconfigs that everybody knows."""
 _OPEN_OPTIONS = ("db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile")
 """Options in the query of an address that say which database and which files; all others are secret."""
-_ARMOUR = re.compile(r"-----[A-Z ]+-----")
+_ARMOUR = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
 """The first and the last line of a key in PEM (RFC 7468)."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{4,}={0,2}")
-_PART = re.compile(r"[^\s'\"]+")
-"""What an address in a text is a part of, and no more than that."""
+_PART = re.compile(r'[^\s"]+')
+"""What an address in a text is a part of, and no more than that: it has no blank and no double quote (RFC 3986)."""
+_IS_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
 _LOGIN_BEGINS = re.compile(r"(?::[/\\]{2}|(?:^|(?<=[\s'\"=(]))//)(?!\[?(?:USER)?:PASSWORD@)")
 """Behind the `://` of an address, also where its scheme is left out; not in our own hint of how one is written."""
 _WORD = re.compile(r"\S+")
@@ -193,8 +194,15 @@ def redacted(value: T) -> T:
 
 def without_logins_in(value: T) -> T:
     """A structure that somebody else wrote, with keys and texts as `without_logins` leaves them."""
-    changed: T = _mapped(value, without_logins, {})
+    changed: T = _mapped(value, _whole_without_login, {})
     return changed
+
+
+def _whole_without_login(text: str) -> str:
+    """A value without the login of the address that it is, whatever stands in that, or of addresses in it."""
+    if "@" in text and _IS_ADDRESS.match(text):
+        text = f"{text[: text.index('://')]}://{MARK}{text[text.rindex('@') :]}"
+    return without_logins(text)
 
 
 def _mapped(value: Any, change: Callable[[str], str], seen: dict[str, str]) -> Any:  # noqa: ANN401 - of the same type
