@@ -115,6 +115,45 @@ def test_a_plan_changes_nothing_and_its_script_does_the_same(tmp_path: Path) -> 
     assert said == "code 0\n"
 
 
+OWN_LINES = "vm.swappiness = 60{0}net.ipv4.tcp_tw_reuse = 2{0}net.core.rmem_max = 7{0}"
+
+
+@pytest.mark.parametrize("end", ["\\r", "\\000", "\\r\\n"])
+def test_the_script_of_a_plan_leaves_a_file_whose_lines_it_does_not_know(end: str) -> None:
+    found, said = parts(
+        f"""
+        printf '{OWN_LINES.format(end)}' > /etc/sysctl.d/90-vdscheck.conf; cp /etc/sysctl.d/90-vdscheck.conf before
+        fix --dry-run -o sh=plan.sh; echo ----
+        sh plan.sh; code; keys; cmp before /etc/sysctl.d/90-vdscheck.conf && ls -A /etc/sysctl.d
+        """
+    )
+    assert found[1].splitlines() == ["code 3", *OLD, "90-vdscheck.conf"]
+    assert "end in CR or NUL, which sed does not know: vdscheck --fix; nothing was changed" in said
+
+
+@pytest.mark.parametrize(
+    ("spelled", "again"),
+    [
+        ("net.ipv4.tcp_tw_reuse = 2", "sh plan.sh"),
+        ("  -net/ipv4/tcp_tw_reuse=2", ""),
+        ("-net.ipv4.tcp_tw_reuse =0", ""),
+    ],
+)
+def test_what_a_plan_says_takes_its_script_back_gives_the_lines_that_were_there(spelled: str, again: str) -> None:
+    found, _ = parts(
+        f"""
+        printf '%s\\n' '# ours' '{spelled}' 'vm.swappiness = 60' > /etc/sysctl.d/90-vdscheck.conf
+        cp /etc/sysctl.d/90-vdscheck.conf before
+        fix --dry-run -o sh=plan.sh; echo ----
+        sh plan.sh; code; {again}
+        keys; sed -n '/^# To take it back:$/,$ s/^# //p' plan.sh | grep -E '^(sysctl|LC_ALL)' > back.sh; echo ----
+        sh -eu back.sh > /dev/null; code; keys; grep . /etc/sysctl.d/90-vdscheck.conf | diff before -
+        """
+    )
+    assert found[1].splitlines() == ["code 0", *NEW]
+    assert found[2].splitlines() == ["code 0", *OLD]
+
+
 def test_the_script_of_a_plan_keeps_owner_and_mode_of_our_file() -> None:
     found, _ = parts(
         """

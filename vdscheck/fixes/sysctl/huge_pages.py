@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from vdscheck.fixes import by_hand
+from vdscheck.fixes import by_hand, script_file
 from vdscheck.measurements import HugePages, HugePagesAtBoot, KernelOwner, LateWriter
 from vdscheck.plugin import AtBoot, FixChange, FixKind, Host, Measurements, Restored, SettingFix, Surroundings
 
@@ -186,7 +186,7 @@ class HugePageMode(FixKind):
 
     def script_checks(self, changes: Sequence[FixChange]) -> list[str]:
         """What ends the script before anything is changed."""
-        lines = _CHECKS.splitlines()
+        lines = [*_CHECKS.splitlines(), *script_file.ends_that_sed_does_not_know('"$pages_file"')]
         for each in changes:
             if each.before is not None:
                 before, wanted = shlex.quote(each.before), shlex.quote(each.wanted)
@@ -209,12 +209,7 @@ class HugePageMode(FixKind):
                     f"[ -d {FOLDER} ] || mkdir -m 755 {FOLDER}",
                     f"pages_new={FOLDER}/.vdscheck-new",
                     'rm -f "$pages_new"',
-                    'if [ -e "$pages_file" ]; then',
-                    '  cp -p "$pages_file" "$pages_new"',
-                    f'  sed -e {shlex.quote(_PATTERN)} "$pages_file" >"$pages_new"; echo >>"$pages_new"',
-                    "else",
-                    '  : >"$pages_new"; chmod 644 "$pages_new"',
-                    "fi",
+                    *script_file.merged('"$pages_file"', '"$pages_new"', [(_spelled(each.wanted), _PATTERN)]),
                     f'echo {shlex.quote(_spelled(each.wanted))} >>"$pages_new"',
                     'sync; mv "$pages_new" "$pages_file"; sync',
                 ]
@@ -222,13 +217,11 @@ class HugePageMode(FixKind):
 
     def script_undoes(self, changes: Sequence[FixChange]) -> list[str]:
         """What takes it back."""
-        return [
-            line
-            for each in changes
-            for line in self.undo(
-                SettingFix(self.name, each.key, each.wanted, each.before, at_boot=each.file is not None)
-            )
-        ]
+        lines: list[str] = []
+        for each in changes:
+            lines += [] if each.before is None else [_echo(each.before)]
+            lines += [] if each.file is None else [script_file.undone(FILE, _spelled(each.wanted), _PATTERN)]
+        return lines
 
     # The running kernel
 
@@ -263,7 +256,7 @@ class HugePageMode(FixKind):
             os.close(descriptor)
 
 
-_PATTERN = rf"\#^[[:space:]]*w[^[:space:]]*[[:space:]][[:space:]]*{SETTING}[[:space:]]#d"
+_PATTERN = rf"[[:space:]]*w[^[:space:]]*[[:space:]][[:space:]]*{SETTING}[[:space:]]"
 
 
 def _writers(boot: HugePagesAtBoot) -> list[LateWriter]:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable, Sequence
 
+from vdscheck.fixes import script_file
 from vdscheck.fixes.sysctl.boot import FILE, NAME
 from vdscheck.plugin import FixChange
 
@@ -61,7 +62,8 @@ def checks(changes: Sequence[FixChange]) -> list[str]:
     lines: list[str] = []
     now = _now(changes)
     if any(each.file is not None for each in changes):
-        lines += [*_ROOTS_OWN.splitlines(), *_HIDES.splitlines(), ""]
+        lines += [*_ROOTS_OWN.splitlines(), *_HIDES.splitlines()]
+        lines += [*script_file.ends_that_sed_does_not_know('"$file"'), ""]
     if now:
         lines += [*_SET.splitlines(), ""]
     lines += [" ".join(map(shlex.quote, ("unchanged", each.key, each.before or "", each.wanted))) for each in now]
@@ -77,16 +79,9 @@ def sets(changes: Sequence[FixChange], comment: Callable[[str], list[str]]) -> l
     kept = [each for each in changes if each.file is not None]
     if kept:
         lines += ["", *_KEEP.splitlines()]
-        patterns = " ".join(f"-e {shlex.quote(_pattern(each.key))}" for each in kept)
-        # The last line that is there may lack its newline.
-        lines.append('if [ -e "$file" ]; then')
-        lines.append('  cp -p "$file" "$new"')
-        lines.append(f'  sed {patterns} "$file" >"$new"; echo >>"$new"')
-        lines.append("else")
-        lines.append('  : >"$new"; chmod 644 "$new"')
-        lines.append("fi")
+        lines += script_file.merged('"$file"', '"$new"', [(_line(each), _pattern(each.key)) for each in kept])
         lines.append("cat >>\"$new\" <<'end'")
-        lines += [f"{each.key} = {each.wanted}" for each in kept]
+        lines += [_line(each) for each in kept]
         lines += ["end", 'sync; mv "$new" "$file"; sync']
     return lines
 
@@ -94,12 +89,13 @@ def sets(changes: Sequence[FixChange], comment: Callable[[str], list[str]]) -> l
 def undoes(changes: Sequence[FixChange]) -> list[str]:
     """What takes them back."""
     lines = [f"sysctl -w {shlex.quote(f'{each.key}={each.before}')}" for each in _now(changes)]
-    for each in changes:
-        if each.file is not None:
-            line = rf"\#^{each.key} = {each.wanted}$#d"
-            lines.append(f"sed -i {shlex.quote(line)} {FILE}")
-    return lines
+    kept = [each for each in changes if each.file is not None]
+    return lines + [script_file.undone(FILE, _line(each), _pattern(each.key)) for each in kept]
+
+
+def _line(change: FixChange) -> str:
+    return f"{change.key} = {change.wanted}"
 
 
 def _pattern(key: str) -> str:
-    return rf"\#^[-[:space:]]*{key.replace('.', '[./]')}[[:space:]]*=#d"
+    return rf"[-[:space:]]*{key.replace('.', '[./]')}[[:space:]]*="
