@@ -110,6 +110,33 @@ def test_what_sets_a_key_again_at_boot_is_named(move: str, where: str) -> None:
     assert "again at each boot" in each["why"]
 
 
+LATER: dict[str, tuple[str, str | None, bool]] = {
+    "another line since": (f"echo {REUSE} = 0 > $D/50-a.conf", "0", True),
+    "a line that is there no more": ("rm $D/50-b.conf", "2", True),
+    "a line of ours that is somebody's now": (f"sed -i 's/{REUSE} = 1/{REUSE} = 0/' $D/90-vdscheck.conf", "0", False),
+    "a later file": (f"echo {REUSE} = 0 > $D/95-a.conf", "0", True),
+    "a file that cannot be read": ("head -c 5000000 /dev/zero > $D/60-a.conf", None, False),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("case", LATER)
+def test_after_a_reboot_a_value_comes_back_as_the_files_have_it_by_then(case: str) -> None:
+    since, value, given_back = LATER[case]
+    found = parts(
+        f"""
+        D=/etc/sysctl.d; echo {REUSE} = 0 > $D/50-b.conf; sysctl -q -w {REUSE}=0
+        fix --yes -q > /dev/null; {since}; {OTHER_BOOT}
+        vdscheck undo --json > said; code; cat said; sysctl -n {REUSE}
+        """
+    )
+    code, said, now = found[0].splitlines()
+    each = changes(valid(said))[REUSE]
+    assert (code, each["given_back"]) == (f"code {0 if given_back else 3}", given_back)
+    assert now == ("1" if value is None else value)
+    assert "as the boot would have left it without the fix" in each["why"] or not given_back
+
+
 @needs_root
 @pytest.mark.covered
 def test_what_cannot_be_read_is_left_and_can_be_undone_later() -> None:

@@ -92,13 +92,13 @@ def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -
     mend = None
     if plans:
         from vdscheck.cli.fix import Mender
-        from vdscheck.fix.flow import Bench, Terms, desk
+        from vdscheck.fix.flow import Bench, Terms, desk, foreseeing
 
         bench = Bench(
             host=host,
             catalogue=catalogue,
             entries=entries,
-            desk=desk(host, __version__, catalogue.kinds),
+            desk=desk(host, __version__, catalogue.kinds, foreseeing(host, catalogue, measured)),
             judge=lambda measurements: judge.judge(catalogue, rules, measurements, started_at[:10]),
             measure=measured,
             stopped=lambda: bool(received),

@@ -1,16 +1,17 @@
 """What `vdscheck undo` does: gives back the latest fix and looks at what came of it, or lists the journal."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vdscheck.catalogue.catalogue import load_what_can_be
+from vdscheck.catalogue.declarations import ProbeEntry
 from vdscheck.cli import output
 from vdscheck.fix.files import FixError, NoRoomError
-from vdscheck.fix.flow import LOOKS, desk
+from vdscheck.fix.flow import LOOKS, desk, foreseeing
 from vdscheck.fix.journal import FOLDER, Contents, Entry, Journal, Replaced
-from vdscheck.fix.plan import Kinds, Name
-from vdscheck.fix.transaction import Desk, GivenBack, in_its_boot, undo, value_before
+from vdscheck.fix.plan import Foresee, Kinds, Name
+from vdscheck.fix.transaction import Desk, GivenBack, in_its_boot, undo
 from vdscheck.fix.undo_report import (
     DamagedEntry,
     JournalChange,
@@ -23,9 +24,9 @@ from vdscheck.fix.undo_report import (
     undo_report,
     undo_text,
 )
-from vdscheck.fix_kind import AtBoot, Surroundings
+from vdscheck.fix_kind import AtBoot, FixKind, Surroundings
 from vdscheck.linux import ownership
-from vdscheck.measure.measure import Effort, Options, measure
+from vdscheck.measure.measure import Effort, Options, Outcome, measure
 from vdscheck.model.fixes import LeftAlone
 from vdscheck.model.records import frozen
 from vdscheck.process.guard import last_to_be_killed
@@ -48,7 +49,7 @@ class _Undone:
 def undone(host: Host, version: str, received: Sequence[int], *, as_json: bool) -> int:
     """Give back the latest fix; 0 when all is given back or there is nothing, 3 when something is left."""
     try:
-        found = _undone(host, desk(host, version, kinds()))
+        found = _undone(host, desk(host, version, kinds(), _foresee(host)))
     except FixError as error:
         found = _Undone(_note("refused", str(error)))
     note = found.note
@@ -141,9 +142,23 @@ def _next_boots(host: Host, of_entry: Kinds) -> dict[str, Any]:
     for _ in range(LOOKS):
         wanted = [catalogue.by_type[of_entry[name].boot] for name, boot in found.items() if boot is None]
         if wanted:
-            seen = Surroundings(measure(host, wanted, Options(effort=Effort.PASSIVE)).measurements, image=False)
+            seen = Surroundings(_measured(host, wanted).measurements, image=False)
             found = {name: boot or seen.of(of_entry[name].boot) for name, boot in found.items()}
     return found
+
+
+def _measured(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
+    return measure(host, entries, Options(effort=Effort.PASSIVE))
+
+
+def _foresee(host: Host) -> Foresee:
+    """The next boot with another content of a kind's file; what is installed is loaded when it is asked for."""
+
+    def foreseen(kind: FixKind, content: bytes) -> Any:  # noqa: ANN401 - of the type kind.boot
+        catalogue, _ = load_what_can_be(clusters=False)
+        return foreseeing(host, catalogue, _measured)(kind, content)
+
+    return foreseen
 
 
 # What is said of each setting
@@ -153,7 +168,7 @@ def _changes(
     done: GivenBack, found: Mapping[Name, str | None], work: Desk, boots: Mapping[str, Any]
 ) -> Iterator[UndoChange]:
     entry = done.entry
-    here = _Here(work, in_its_boot(entry, work), boots, {each.key: each for each in done.left})
+    here = _Here(work, in_its_boot(entry, work), boots, {each.key: each for each in done.left}, done.wanted)
     for each in entry.settings:
         was, kind = found[Name(each.kind, each.key)], work.kinds[each.kind]
         if each.moved_by is not None and kind.same(work.now(each.kind, each.key), each.before):
@@ -187,6 +202,8 @@ class _Here:
     same_boot: bool
     boots: Mapping[str, Any]
     left: Mapping[str, LeftAlone]
+    wanted: Mapping[Name, str | None]
+    """What each setting was to be without the fix."""
 
     def at_boot(self, setting: Replaced) -> AtBoot | None:
         """What the next boot makes of a setting; None where that is not known."""
@@ -221,7 +238,7 @@ class _Here:
     def _seen(self, setting: Replaced, now: str, found: str | None) -> _Said:
         """What is said of a value that the fix had changed."""
         same = self.work.kinds[setting.kind].same
-        if not same(now, value_before(setting, in_its_boot=self.same_boot)):
+        if not same(now, self.wanted.get(Name(setting.kind, setting.key), setting.before)):
             return _Said(given_back=False, why=f"it is still {now}")
         if same(now, found):
             how = "as before the fix: nothing had to be done" if self.same_boot else "as the boot left it"

@@ -83,9 +83,9 @@ class Result:
     """Whether the measuring after the fix failed by itself."""
 
 
-def desk(host: Host, version: str, kinds: Kinds) -> Desk:
+def desk(host: Host, version: str, kinds: Kinds, foresee: Foresee) -> Desk:
     """What a fix of this host works on."""
-    return Desk(host, host.live, version, kinds)
+    return Desk(host, host.live, version, kinds, foresee)
 
 
 def probes(catalogue: Catalogue) -> set[str]:
@@ -171,7 +171,7 @@ def _plan(bench: Bench, found: Measurements) -> tuple[Plan, Mapping[str, bytes |
     contents = {name: _content(bench.desk, kind) for name, kind in bench.desk.kinds.items()}
     here = Surroundings(found, image=not bench.desk.live)
     ground = Ground(here, bench.desk.kinds, contents, bench.stated_by)
-    return plan(bench.judge, ground, _foresee(bench)), contents
+    return plan(bench.judge, ground, foreseeing(bench.host, bench.catalogue, bench.measure)), contents
 
 
 def _content(work: Desk, kind: FixKind) -> bytes | None:
@@ -182,13 +182,13 @@ def _content(work: Desk, kind: FixKind) -> bytes | None:
     return None if file is None else file.content
 
 
-def _foresee(bench: Bench) -> Foresee:
+def foreseeing(host: Host, catalogue: Catalogue, measured: Callable[[Host, Iterable[ProbeEntry]], Outcome]) -> Foresee:
     """What the next boot would be with that content of a kind's file, as the same probe finds it."""
 
     def foreseen(kind: FixKind, content: bytes) -> Any:  # noqa: ANN401 - of the type kind.boot
-        host = Supposed(bench.host.root, tree=bench.host.tree, path=kind.file, content=content)
-        entry = bench.catalogue.by_type[kind.boot]
-        tries = (_boot(kind, bench.measure(host, [entry]).measurements) for _ in range(LOOKS))
+        supposed = Supposed(host.root, tree=host.tree, path=kind.file, content=content)
+        entry = catalogue.by_type[kind.boot]
+        tries = (_boot(kind, measured(supposed, [entry]).measurements) for _ in range(LOOKS))
         return next(filter(None, tries), None)
 
     return foreseen

@@ -6,7 +6,9 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import field, replace
+from functools import partial
+from typing import Any
 
 from vdscheck.fix.files import (
     PERMISSIONS,
@@ -21,8 +23,8 @@ from vdscheck.fix.files import (
     unmade,
 )
 from vdscheck.fix.journal import FORMAT, Entry, Journal, KeptFile, Replaced, State, Written
-from vdscheck.fix.plan import Kinds, Name, Plan
-from vdscheck.fix_kind import FixKind
+from vdscheck.fix.plan import Foresee, Kinds, Name, Plan
+from vdscheck.fix_kind import FixKind, Restored
 from vdscheck.linux import ownership
 from vdscheck.model.absence import UnavailableError
 from vdscheck.model.fixes import FixChange, LeftAlone
@@ -61,6 +63,8 @@ class Desk:
     """Whether there is a running system to set: not below --root."""
     version: str
     kinds: Kinds
+    foresee: Foresee | None = None
+    """What tells the next boot with another content of a kind's file; without it what an entry says of it counts."""
 
     @property
     def boot_id(self) -> str | None:
@@ -396,26 +400,38 @@ class GivenBack:
     """What somebody changed since: it stays."""
     untold: str | None
     """Why the journal still says that it is to be given back; None where it does not."""
+    wanted: Mapping[Name, str | None] = field(default_factory=dict)
+    """What each setting was to be without the fix; None where that is not known."""
 
 
-def give_back(entry: Entry, desk: Desk, journal: Journal, state: State) -> GivenBack:
+def give_back(
+    entry: Entry, desk: Desk, journal: Journal, state: State, wanted: Mapping[Name, str | None] | None = None
+) -> GivenBack:
     """Give back all that an entry replaced, and write that it is so; what somebody changed since is left, and named.
 
     Doing it again does no harm: so a full disk, which has no room for what the journal should say, stops
     nothing. Raises FixError when something cannot be given back: then the entry stays as it was, and the
     next run tries again. A signal that comes meanwhile is heard after it: half of it would be left.
     """
+    if wanted is None:
+        wanted = _without_the_fix(entry, desk)
     with deaf():
-        return _all_given_back(entry, desk, journal, state)
+        return _all_given_back(entry, desk, journal, state, wanted)
 
 
-def _all_given_back(entry: Entry, desk: Desk, journal: Journal, state: State) -> GivenBack:
+def _all_given_back(
+    entry: Entry, desk: Desk, journal: Journal, state: State, wanted: Mapping[Name, str | None]
+) -> GivenBack:
     left: list[LeftAlone] = []
     failed: list[FixError] = []
     # The values first, since no disk is asked for them; and each part also where another cannot be given back.
-    for part in (_values_back, _files_back):
+    parts: Sequence[Callable[[], list[LeftAlone]]] = (
+        partial(_values_back, entry, desk, wanted),
+        partial(_files_back, entry, desk),
+    )
+    for part in parts:
         try:
-            left += part(entry, desk)
+            left += part()
         except FixError as error:
             failed.append(error)
     _raise_all(failed)
@@ -423,8 +439,8 @@ def _all_given_back(entry: Entry, desk: Desk, journal: Journal, state: State) ->
         entry = journal.advance(entry, state)
     except NoRoomError as error:
         why = f"{error}: all the same it is done; run vdscheck undo once more when there is room, so that it is noted"
-        return GivenBack(entry, tuple(left), why)
-    return GivenBack(entry, tuple(left), None)
+        return GivenBack(entry, tuple(left), why, wanted)
+    return GivenBack(entry, tuple(left), None, wanted)
 
 
 def _raise_all(failed: Sequence[FixError]) -> None:
@@ -449,12 +465,7 @@ def _files_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
 
 def _file_back(written: Written, entry: Entry, desk: Desk) -> list[LeftAlone]:
     kind = desk.kinds[written.kind]
-    now, before = desk.file(kind), written.before
-    found = kind.restored(
-        None if now is None else now.content,
-        None if before is None else before.file().content,
-        written.after.file().content,
-    )
+    now, found = desk.file(kind), _restored(written, desk)
     path, name = folder_of(kind), name_of(kind)
     try:
         folder = opened(desk.host, path)
@@ -470,6 +481,17 @@ def _file_back(written: Written, entry: Entry, desk: Desk) -> list[LeftAlone]:
         raise FixError(message) from error
     why = f"somebody changed its line in {kind.file} since: it stays"
     return [LeftAlone(key, why) for key in found.kept]
+
+
+def _restored(written: Written, desk: Desk) -> Restored:
+    """What a file is to hold without what a fix wrote. Raises FixError."""
+    kind = desk.kinds[written.kind]
+    now, before = desk.file(kind), written.before
+    return kind.restored(
+        None if now is None else now.content,
+        None if before is None else before.file().content,
+        written.after.file().content,
+    )
 
 
 def _put_back(folder: Folder, name: str, now: File | None, content: bytes | None) -> None:
@@ -525,12 +547,45 @@ def _is_in_force(entry: Entry, desk: Desk) -> bool:
     return ownership.is_the_machines(running, tree.descriptor, tree.path) is not False
 
 
-def value_before(setting: Replaced, *, in_its_boot: bool) -> str | None:
-    """What a setting would be now without the fix: as it was, or as this boot would have set it."""
-    return setting.before if in_its_boot or setting.at_boot is None else setting.at_boot
+def _without_the_fix(entry: Entry, desk: Desk) -> Mapping[Name, str | None]:
+    """What each setting would be now without the fix: as it was, or as this boot would have set it.
+
+    That is what the files say now, which somebody may have changed since; None where it cannot be told.
+    """
+    as_it_was = {Name(each.kind, each.key): each.before for each in entry.settings}
+    if not desk.live or in_its_boot(entry, desk):
+        return as_it_was
+    boots = {each.kind: _boot_without(each, desk) for each in entry.files}
+    return as_it_was | {
+        Name(each.kind, each.key): _as_a_boot_sets(each, desk, boots.get(each.kind))
+        for each in entry.settings
+        if each.in_file
+    }
 
 
-def _values_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
+def _boot_without(written: Written, desk: Desk) -> Any:  # noqa: ANN401 - of the type that the kind says
+    """The next boot as it would be without what a fix wrote; None where it is not known."""
+    kind = desk.kinds[written.kind]
+    if desk.foresee is None:
+        return None
+    try:
+        content = _restored(written, desk).content
+    except FixError:
+        return None
+    return desk.foresee(kind, content or b"")
+
+
+def _as_a_boot_sets(setting: Replaced, desk: Desk, boot: Any) -> str | None:  # noqa: ANN401 - the same
+    if desk.foresee is None:
+        return setting.before if setting.at_boot is None else setting.at_boot
+    found = None if boot is None else desk.kinds[setting.kind].at_boot(setting.key, boot)
+    if found is None or found.value is None:
+        # Where nobody sets it, then and now, it is as it was.
+        return setting.before if setting.at_boot is None else None
+    return found.value
+
+
+def _values_back(entry: Entry, desk: Desk, wanted: Mapping[Name, str | None]) -> list[LeftAlone]:
     if not desk.live:
         return []
     if entry.boot_id is not None and desk.boot_id is None:
@@ -546,7 +601,7 @@ def _values_back(entry: Entry, desk: Desk) -> list[LeftAlone]:
             if each.moved_by is not None:
                 _moved_back(desk.kinds[each.kind], each, moved[each], same_boot=same_boot)
             elif each.now if same_boot else each.in_file:
-                left += _value_back(desk.kinds[each.kind], each, value_before(each, in_its_boot=same_boot))
+                left += _value_back(desk.kinds[each.kind], each, wanted[Name(each.kind, each.key)])
         except FixError as error:
             failed.append(error)
     _raise_all(failed)
@@ -570,7 +625,7 @@ def _value_back(kind: FixKind, setting: Replaced, before: str | None) -> list[Le
     if not kind.same(found, setting.wanted):
         return [LeftAlone(key, f"it is {found} now, which somebody set since: it stays")]
     if before is None:
-        return [LeftAlone(key, f"it stays {found} until the next boot: what it was before is not known")]
+        return [LeftAlone(key, f"it stays {found} until the next boot: what it would be without the fix is not known")]
     _set_back(kind, key, before)
     return []
 
@@ -602,6 +657,7 @@ def undo(journal: Journal, desk: Desk) -> GivenBack | None:
     if entry is None:
         return None
     _refuse_elsewhere(entry, desk)
+    wanted = _without_the_fix(entry, desk)
     if interrupted():
         message = "interrupted: nothing was given back"
         raise FixError(message)
@@ -609,7 +665,7 @@ def undo(journal: Journal, desk: Desk) -> GivenBack | None:
     if entry.state == "held":
         with suppress(NoRoomError):
             entry = journal.advance(entry, "undoing")
-    return give_back(entry, desk, journal, state)
+    return give_back(entry, desk, journal, state, wanted)
 
 
 def recover(journal: Journal, desk: Desk) -> list[GivenBack]:
