@@ -1,5 +1,7 @@
 """Real Redis servers, each in a folder of its own, on a port that was free, gone when they are left."""
 
+import itertools
+import os
 import shutil
 import socket
 import subprocess
@@ -25,10 +27,17 @@ Command = Callable[[Sequence[str]], list[str]]
 """Makes the command line that runs another one in some other place."""
 
 
+_PORTS: Final = range(10_000, 30_000)
+"""Below those that the kernel gives to whoever asks for any (ip_local_port_range)."""
+_TRIED: Final = itertools.count()
+
+
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+    """A port that nobody listens on, and that no other process of tests is given next."""
+    while True:
+        port = _PORTS[(os.getpid() * 37 + next(_TRIED)) % len(_PORTS)]
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class RedisServer:

@@ -16,22 +16,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.support.alone import CLONE_NEWNS, CLONE_NEWUSER, mounted, unshare
 from tests.support.boot_trees import seed
 from tests.support.dead_mount import needs_fuse
 from tests.support.served_mount import serve
-from tests.support.users import (
-    ATTACKER,
-    CLONE_NEWNS,
-    CLONE_NEWUSER,
-    COLLEAGUE,
-    GROUP,
-    PASSWD,
-    VICTIM,
-    User,
-    called_as,
-    mounted,
-    unshare,
-)
+from tests.support.users import ATTACKER, COLLEAGUE, GROUP, PASSWD, VICTIM, User, called_as
 from vdscheck.model.absence import UnavailableError
 from vdscheck.target import trusted
 

@@ -19,6 +19,7 @@ import pytest
 from tests.lab.net.network import Network
 from tests.lab.net.topology import apart
 from tests.lab.redis_server import RedisServer, certificates, within
+from tests.support.alone import alone
 from tests.support.program import environment, report, vdscheck
 from tests.support.project import PROJECT
 
@@ -80,10 +81,8 @@ def test_a_server_on_loopback_is_judged_in_all_respects(plain: RedisServer) -> N
     assert made["measurements"][f"redis.state[127.0.0.1:{plain.port}]"]["value"]["process"]["name"] == "redis-server"
 
 
+@alone
 def test_nobody_listens_by_default_and_nothing_applies() -> None:
-    with socket.socket() as taken:
-        if taken.connect_ex(("127.0.0.1", 6379)) == 0:
-            pytest.fail("something listens on 6379 of the machine that tests")
     findings = found(*QUICK)
     assert set(verdicts(findings).values()) == {"not-applicable"}
     assert "no Redis listens" in findings["redis.latency"]["summary"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.alone import alone
 from vdscheck.plugin import Host
 from vdscheck.probes.sysctl.node_agents import PROCESSES, node_agents
 
@@ -55,13 +56,8 @@ def called(name: str, uid: int, *, ids: str = "", hidden: str = "") -> list[str]
     return ["-c", NAMED, name, str(uid), ids or f"{uid},{uid},{uid}", hidden]
 
 
-@pytest.fixture(autouse=True)
-def no_node() -> None:
-    if seen():
-        pytest.skip("this machine is a Kubernetes node")
-
-
 @pytest.mark.parametrize("name", sorted(PROCESSES))
+@alone
 def test_a_name_that_a_user_gave_his_process_is_no_evidence(name: str) -> None:
     with running(*called(name, USER)):
         assert seen() == set()
@@ -76,11 +72,13 @@ def test_a_name_that_a_user_gave_his_process_is_no_evidence(name: str) -> None:
         (f"{USER},0,0", "hidden"),
     ],
 )
+@alone
 def test_neither_a_setuid_program_nor_a_process_that_hides_makes_a_node(ids: str, hidden: str) -> None:
     with running(*called("kubelet", USER, ids=ids, hidden=hidden)):
         assert seen() == set()
 
 
+@alone
 def test_a_thread_that_is_called_so_makes_no_node() -> None:
     stop = threading.Event()
     named = threading.Event()
@@ -100,6 +98,7 @@ def test_a_thread_that_is_called_so_makes_no_node() -> None:
         thread.join()
 
 
+@alone
 def test_a_program_of_roots_that_was_started_through_a_link_of_that_name_makes_no_node(tmp_path: Path) -> None:
     link = tmp_path / "kubelet"
     link.symlink_to("/bin/sh")
@@ -108,6 +107,7 @@ def test_a_program_of_roots_that_was_started_through_a_link_of_that_name_makes_n
         assert seen() == set()
 
 
+@alone
 def test_a_kubelet_of_roots_makes_a_node(tmp_path: Path) -> None:
     program = tmp_path / "kubelet"
     shutil.copy("/bin/sh", program)
