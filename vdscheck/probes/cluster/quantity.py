@@ -50,17 +50,16 @@ def resources(written: dict[str, str | int | float] | None) -> Resources:
     )
 
 
-def added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
-    """Both together; what is more than an amount can be is the largest amount."""
-    total = dict(first)
-    for name, value in second.items():
+def add(total: dict[str, int], more: dict[str, int]) -> None:
+    """Count amounts in; what is more than an amount can be is the largest amount."""
+    for name, value in more.items():
         total[name] = min(int(_MOST), total.get(name, 0) + value)
-    return total
 
 
-def larger(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
-    """The larger of each."""
-    return {name: max(first.get(name, 0), second.get(name, 0)) for name in {**first, **second}}
+def raise_to(total: dict[str, int], other: dict[str, int]) -> None:
+    """Let each amount be the larger of both."""
+    for name, value in other.items():
+        total[name] = max(total.get(name, 0), value)
 
 
 def from_stated(stated: dict[str, int]) -> Resources:

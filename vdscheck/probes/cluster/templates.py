@@ -1,6 +1,7 @@
 """What a pod's specification says, as far as it is judged."""
 
 import re
+from collections.abc import Iterator
 
 from vdscheck.measurements.cluster import (
     Container,
@@ -14,7 +15,7 @@ from vdscheck.measurements.cluster import (
 )
 from vdscheck.plugin import secrets
 from vdscheck.probes.cluster.objects import Affinity, Amounts, ContainerObject, Expression, PodAffinity, PodSpec
-from vdscheck.probes.cluster.quantity import added, from_stated, larger, resources
+from vdscheck.probes.cluster.quantity import add, from_stated, raise_to, resources
 
 NAME_LIMIT = 253
 """The longest name that Kubernetes takes (RFC 1123 subdomain)."""
@@ -76,11 +77,15 @@ def _requests(written: ContainerObject) -> Resources:
 
 
 def _paths(words: list[str], mounts: tuple[Mount, ...]) -> tuple[str, ...]:
-    below = [each.path.rstrip("/") + "/" for each in mounts if each.path]
-    found = dict.fromkeys(
-        path for word in words for path in _PATH.findall(word[:4096]) if any(path.startswith(each) for each in below)
-    )
+    """Paths below the mounts; each is looked up by its folders, since a pod may have thousands of both."""
+    below = {each.path.rstrip("/") + "/" for each in mounts if each.path}
+    every = (path for word in words for path in _PATH.findall(word[:4096]))
+    found = dict.fromkeys(path for path in every if not below.isdisjoint(_folders(path)))
     return tuple(found)[:PATHS_LIMIT]
+
+
+def _folders(path: str) -> Iterator[str]:
+    return (path[: at + 1] for at, character in enumerate(path) if character == "/")
 
 
 def _kind_of_volume(written: dict[str, object]) -> str:
@@ -99,14 +104,18 @@ def requested(spec: PodSpec) -> dict[str, int]:
     for each in spec.init_containers or []:
         own = _requests(each).stated
         if _role_of_init(each) == "sidecar":
-            sidecars = added(sidecars, own)
-            peak = larger(peak, sidecars)
+            add(sidecars, own)
+            raise_to(peak, {name: sidecars[name] for name in own})
         else:
-            peak = larger(peak, added(sidecars, own))
-    together = sidecars
+            # Of what it does not ask for the sidecars ask as much as they did.
+            together = {name: sidecars.get(name, 0) for name in own}
+            add(together, own)
+            raise_to(peak, together)
     for each in spec.containers or []:
-        together = added(together, _requests(each).stated)
-    return added(larger(peak, together), resources(spec.overhead).stated)
+        add(sidecars, _requests(each).stated)
+    raise_to(peak, sidecars)
+    add(peak, resources(spec.overhead).stated)
+    return peak
 
 
 def _terms(affinity: Affinity, *, of_daemon: bool) -> tuple[NodeTerm, ...] | None:

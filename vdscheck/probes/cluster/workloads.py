@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from vdscheck.measurements.cluster import ClusterWorkloads, ListRead, NodeUse, Pods, PodTemplate, Workload
 from vdscheck.plugin import Absent, Cluster, ForbiddenError, UnavailableError, safe_text, secrets
 from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
-from vdscheck.probes.cluster.quantity import added
+from vdscheck.probes.cluster.quantity import add
 from vdscheck.probes.cluster.reading import listed, refuse_unread
 from vdscheck.probes.cluster.templates import NAME_LIMIT, requested, template
 
@@ -91,7 +91,8 @@ class Gathered:
 
     def _used(self, node: str, pods: int, requests: dict[str, int]) -> None:
         before, sums = self.use.get(node, (0, {}))
-        self.use[node] = (before + pods, added(sums, requests))
+        add(sums, requests)
+        self.use[node] = (before + pods, sums)
 
     @staticmethod
     def _waits(group: _Group, pod: Pod) -> None:

@@ -1,0 +1,81 @@
+"""What a pod asks for and which paths it names: as the plain formulas say it, and at any size within its time."""
+
+import string
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vdscheck.measurements.cluster import Mount
+from vdscheck.probes.cluster import templates
+from vdscheck.probes.cluster.objects import PodSpec
+from vdscheck.probes.cluster.quantity import resources
+from vdscheck.probes.cluster.templates import requested, template
+
+NAMES = ["cpu", "memory", "example.org/a", "example.org/b"]
+AMOUNTS = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["0", "1", "250m", "3", "9223372036854775807"]))
+
+
+def spec(**fields: object) -> PodSpec:
+    return msgspec.convert(fields, PodSpec)
+
+
+def containers(sidecars: bool) -> st.SearchStrategy[list[dict[str, object]]]:  # noqa: FBT001
+    asked = AMOUNTS.map(lambda requests: {"requests": requests})
+    policies = st.sampled_from(["Always", None]) if sidecars else st.none()
+    made = st.builds(lambda policy, resources: {"restartPolicy": policy, "resources": resources}, policies, asked)
+    named = made.map(lambda each: {"name": "c", "image": "i", **{key: to for key, to in each.items() if to}})
+    return st.lists(named, max_size=5)
+
+
+def total(*parts: dict[str, int]) -> dict[str, int]:
+    most = 2**63 - 1
+    names = {name for part in parts for name in part}
+    return {name: min(most, sum(part.get(name, 0) for part in parts)) for name in names}
+
+
+def most_of(*parts: dict[str, int]) -> dict[str, int]:
+    return {name: max(part.get(name, 0) for part in parts) for name in {name for part in parts for name in part}}
+
+
+@given(containers(sidecars=True), containers(sidecars=False), AMOUNTS)
+def test_a_pod_asks_for_what_the_formula_of_its_documentation_says(
+    init: list[dict[str, object]], main: list[dict[str, object]], overhead: dict[str, str]
+) -> None:
+    """With all sums made anew at each container, as the page on sidecar containers writes them."""
+    pod = spec(initContainers=init, containers=main, overhead=overhead)
+    asked = [templates._requests(each).stated for each in [*(pod.init_containers or []), *(pod.containers or [])]]
+    stays = [each.get("restartPolicy") == "Always" for each in init]
+    own = [each for each, lasts in zip(asked, stays, strict=False) if lasts]
+    peaks = [
+        total(*(asked[one] for one in range(at) if stays[one]), asked[at])  # beside those that were started before it
+        for at in range(len(init))
+    ]
+    peak = most_of(total(*own, *asked[len(init) :]), *peaks)
+    assert requested(pod) == total(peak, resources(pod.overhead).stated)
+
+
+@given(st.lists(st.text("/ab", max_size=6), max_size=4), st.lists(st.text("/ab =", max_size=12), max_size=4))
+def test_paths_are_those_that_begin_with_a_mount(places: list[str], words: list[str]) -> None:
+    mounts = tuple(Mount(volume="v", path=each, read_only=False) for each in places)
+    below = [each.rstrip("/") + "/" for each in places if each]
+    every = [path for word in words for path in templates._PATH.findall(word)]
+    plain = list(dict.fromkeys(path for path in every if any(path.startswith(each) for each in below)))
+    assert templates._paths(words, mounts) == tuple(plain[: templates.PATHS_LIMIT])
+
+
+def test_the_largest_pods_that_a_server_takes_are_read_in_their_size() -> None:
+    """1.5 MB is what etcd holds of one object: the square of what is in there would take minutes."""
+    letters = string.ascii_lowercase
+    asking = [
+        {"name": f"c{number}", "image": "i", "resources": {"requests": {f"{letters}.io/r{number}": "1"}}}
+        for number in range(15_000)
+    ]
+    mounted = [{"name": "v", "mountPath": f"/d{number}"} for number in range(10_000)]
+    large = spec(
+        initContainers=[*asking[:7500], *({**each, "restartPolicy": "Always"} for each in asking[7500:])],
+        containers=[{"name": "c", "image": "i", "args": [" /m1/" * 800] * 240, "volumeMounts": mounted}],
+    )
+    found = template(large)
+    assert len(found.requests.others) == len(asking)
+    assert found.containers[-1].paths == ()
