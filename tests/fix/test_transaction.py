@@ -93,6 +93,46 @@ def test_what_is_wanted_is_there_now_and_at_boot(machine: Machine) -> None:
     assert machine.fix().outcome == "nothing-to-do"
 
 
+def in_a_network(machine: Machine, ours: str, of_pid_1: str | None) -> None:
+    for process, namespace in (("self", ours), ("1", of_pid_1)):
+        if namespace is not None:
+            (machine.root / f"proc/{process}/ns").mkdir(parents=True, exist_ok=True)
+            (machine.root / f"proc/{process}/ns/net").symlink_to(namespace)
+
+
+@pytest.mark.parametrize("of_pid_1", ["net:[4026531840]", None])
+def test_a_fix_in_another_network_namespace_says_whose_values_stay(machine: Machine, of_pid_1: str | None) -> None:
+    in_a_network(machine, "net:[4026532001]", of_pid_1)
+    which = "is not that of PID 1" if of_pid_1 else "may not be that of PID 1 (/proc/1/ns/net is closed)"
+    asked: list[str] = []
+
+    def no(record: FixRecord) -> bool:
+        asked.append(record.detail)
+        return False
+
+    for record in (machine.fix(dry_run=True), machine.fix()):
+        assert record.detail.startswith(f"this network namespace {which}: net.")
+        assert record.detail.endswith(
+            f" change in here alone, and the host's own values stay until the next boot reads /{OURS}"
+        )
+    machine.undo()
+    assert machine.fix(yes=False, ask=no).outcome == "declined"
+    assert asked[0].startswith("this network namespace ")
+
+
+def test_a_fix_in_the_hosts_network_namespace_says_nothing_of_it(machine: Machine) -> None:
+    in_a_network(machine, "net:[4026531840]", "net:[4026531840]")
+    assert machine.fix().detail == ""
+
+
+def test_a_fix_of_what_has_no_namespace_says_nothing_of_it(machine: Machine) -> None:
+    in_a_network(machine, "net:[4026532001]", "net:[4026531840]")
+    for key, value in ((REUSE, "1"), (IDLE, "0"), (FILTER, "2")):
+        machine.write(key, value)
+    record = machine.fix()
+    assert (record.outcome, record.detail, len(record.changes)) == ("applied", "", 3)
+
+
 def test_a_second_fix_writes_nothing(machine: Machine) -> None:
     machine.fix()
     seen = {path: path.stat().st_mtime_ns for path in machine.root.rglob("*")}

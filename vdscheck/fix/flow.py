@@ -37,6 +37,7 @@ from vdscheck.target.host import Host
 from vdscheck.target.what_if import Supposed
 
 ATTEMPTS = 3
+KEYS_NAMED = 3
 LOOKS = 2
 """How often something is measured before it is taken to be unknown."""
 UNDECIDED = "what could not be seen may need a change: run it again, or leave it out with --skip"
@@ -134,7 +135,7 @@ def carried_out(bench: Bench, first: Measurements, terms: Terms) -> Result:
     for _ in range(ATTEMPTS):
         made, contents = _plan(bench, found)
         not_seen = (*blind, *unread(bench.catalogue, bench.judge, found, made.names))
-        record = _record(made, bench.judge(first), not_seen)
+        record = _record(made, bench.judge(first), not_seen, _elsewhere(made, bench) or "")
         refusal = _before_applying(record, bench, terms, undecided=bool(not_seen or made.unforeseen))
         if refusal is not None:
             return Result(found, _with_what_stops_it(refusal, made, bench), said)
@@ -198,11 +199,32 @@ def _boot(kind: FixKind, measurements: Measurements) -> Any:  # noqa: ANN401 - o
     return Surroundings(measurements, image=False).of(kind.boot)
 
 
-def _record(made: Plan, judged: Judged, blind: tuple[LeftAlone, ...]) -> FixRecord:
+def _elsewhere(made: Plan, bench: Bench) -> str | None:
+    """What a plan leaves as it is though it sets it: the values of the host, from within another network namespace."""
+    kinds = bench.desk.kinds
+    own = [
+        each
+        for each in made.changes
+        if bench.desk.namespace
+        if kinds[each.kind].is_of_a_namespace(each.key) and not kinds[each.kind].same(each.before, each.wanted)
+    ]
+    if not own:
+        return None
+    is_pid_1s = bench.desk.is_in_the_hosts_network
+    if is_pid_1s or (is_pid_1s is None and os.geteuid() != 0):
+        return None
+    names = ", ".join(each.key for each in own[:KEYS_NAMED]) + (", ..." if len(own) > KEYS_NAMED else "")
+    file = next((each.file for each in own if each.file is not None), None)
+    until = "" if file is None else f" until the next boot reads {file}"
+    which = "is not that of PID 1" if is_pid_1s is False else "may not be that of PID 1 (/proc/1/ns/net is closed)"
+    return f"this network namespace {which}: {names} change in here alone, and the host's own values stay{until}"
+
+
+def _record(made: Plan, judged: Judged, blind: tuple[LeftAlone, ...], detail: str) -> FixRecord:
     return FixRecord(
         id=None,
         outcome="planned" if made.changes else "nothing-to-do",
-        detail="",
+        detail=detail,
         score_before=judged.score.value,
         score_promised=made.promised.score.value,
         changes=made.changes,
@@ -232,7 +254,7 @@ def would_not(why: str) -> str:
 
 def _with_what_stops_it(record: FixRecord, made: Plan, bench: Bench) -> FixRecord:
     """A dry run's plan, with what would keep it from being written."""
-    if record.outcome != "planned" or record.detail:
+    if record.outcome != "planned":
         return record
     why = _read_only(made, bench) or hides(made, bench.desk)
     return record if why is None else replace(record, detail=would_not(why))

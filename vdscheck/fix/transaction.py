@@ -40,6 +40,7 @@ GIVE_BACK_LIMIT_S = 20.0
 AGAIN = "`vdscheck undo` tries again"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 NAMESPACE = "/proc/self/ns/net"
+NAMESPACE_OF_PID_1 = "/proc/1/ns/net"
 
 
 class ChangedMeanwhileError(Exception):
@@ -89,6 +90,14 @@ class Desk:
             return ""
         cookie = network_namespace_cookie() if link else None
         return link if cookie is None else f"{link}#{cookie}"
+
+    @property
+    def is_in_the_hosts_network(self) -> bool | None:
+        """Whether this is the network namespace of PID 1; None where that cannot be told."""
+        try:
+            return self.host.link(NAMESPACE) == self.host.link(NAMESPACE_OF_PID_1)
+        except UnavailableError:
+            return None
 
     @property
     def made_in(self) -> str | None:
