@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vdscheck.plugin import Distribution, Recorder
 from vdscheck.probes.disk.appends import LOG_BYTES, Log
-from vdscheck.probes.disk.files import File, filled, past_the_cache
-from vdscheck.probes.disk.reads import ManyByAio, Rate, many, one_by_one
+from vdscheck.probes.disk.files import TestFile, filled, past_the_cache
+from vdscheck.probes.disk.reads import Qd32ByAio, Rate, qd1_reads, qd32_reader
 
 PROJECT = Path(__file__).resolve().parents[1]
 FILE_BYTES = 200 << 20
@@ -110,7 +110,7 @@ def recorded(samples: list[int]) -> Distribution:
 
 def our_read(bench: Bench) -> Figures:
     """The same by our instrument."""
-    took, in_all_ns = one_by_one(bench.descriptor, FILE_BYTES, SECONDS)
+    took, in_all_ns = qd1_reads(bench.descriptor, FILE_BYTES, SECONDS)
     found = recorded(took)
     p50, p99 = (found.percentile_us(quantile).value for quantile in (0.5, 0.99))
     return {"read p50": p50, "read p99": p99, "read IOPS at depth 1": len(took) / in_all_ns * 1e9}
@@ -118,7 +118,7 @@ def our_read(bench: Bench) -> Figures:
 
 def our_many(bench: Bench) -> Figures:
     """The same by our instrument."""
-    by = many(bench.descriptor, FILE_BYTES)
+    by = qd32_reader(bench.descriptor, FILE_BYTES)
     rate = by.run(SECONDS)
     by.close()
     return {"IOPS at depth 32": rate.count / rate.took_ns * 1e9}
@@ -184,7 +184,7 @@ def ratios(pairs: list[Pair]) -> dict[str, float]:
 @contextlib.contextmanager
 def planted() -> Iterator[None]:
     """Make each call take twice as long, and lose every other read of many."""
-    read, sync, run = os.preadv, os.fdatasync, ManyByAio.run
+    read, sync, run = os.preadv, os.fdatasync, Qd32ByAio.run
 
     def twice(call: Callable[..., Any]) -> Callable[..., Any]:
         def slow(*arguments: object) -> object:
@@ -197,15 +197,15 @@ def planted() -> Iterator[None]:
 
         return slow
 
-    def halved(self: ManyByAio, seconds: float) -> Rate:
+    def halved(self: Qd32ByAio, seconds: float) -> Rate:
         rate = run(self, seconds)
         return Rate(rate.count // 2, rate.took_ns)
 
-    os.preadv, os.fdatasync, ManyByAio.run = twice(read), twice(sync), halved  # type: ignore[method-assign]
+    os.preadv, os.fdatasync, Qd32ByAio.run = twice(read), twice(sync), halved  # type: ignore[method-assign]
     try:
         yield
     finally:
-        os.preadv, os.fdatasync, ManyByAio.run = read, sync, run  # type: ignore[method-assign]
+        os.preadv, os.fdatasync, Qd32ByAio.run = read, sync, run  # type: ignore[method-assign]
 
 
 def holds(name: str, ratio: float) -> bool:
@@ -253,7 +253,7 @@ def broken_by_a_fault(bench: Bench) -> dict[str, Any]:
 def overhead_ns(seconds: float = 0.2) -> float:
     """What our loop adds to a read, at most: a read that takes next to nothing (of /dev/zero)."""
     descriptor = os.open("/dev/zero", os.O_RDONLY)
-    took, _ = one_by_one(descriptor, FILE_BYTES, seconds)
+    took, _ = qd1_reads(descriptor, FILE_BYTES, seconds)
     os.close(descriptor)
     return statistics.median(took)
 
@@ -271,7 +271,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="vdscheck-bench-", dir=asked.folder))
     try:
         descriptor = os.open(folder / "read.test", os.O_CREAT | os.O_RDWR, 0o600)
-        file = File(descriptor, named=True)
+        file = TestFile(descriptor, named=True)
         absent = past_the_cache(file)
         if absent is not None:
             sys.exit(f"{asked.folder}: {absent.detail}")

@@ -87,12 +87,12 @@ def pair(cpu: int, seconds: float, *, ours_first: bool) -> dict[str, Any]:
 
 def plant(factor: float) -> None:
     """Let the instrument take every gap for so many times as long."""
-    attribute = spinner.Watch._attribute  # noqa: SLF001 - a fault is planted inside
+    attribute = spinner.StallDetector._attribute  # noqa: SLF001 - a fault is planted inside
 
-    def wrong(self: spinner.Watch, last: int, now: int, found: spinner.Clocks | None = None) -> int:
+    def wrong(self: spinner.StallDetector, last: int, now: int, found: spinner.Clocks | None = None) -> int:
         return attribute(self, round(now - factor * (now - last)), now, found)
 
-    spinner.Watch._attribute = wrong  # type: ignore[method-assign]  # noqa: SLF001
+    spinner.StallDetector._attribute = wrong  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def main() -> int:

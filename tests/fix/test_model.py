@@ -20,7 +20,7 @@ from tests.support.fix_hosts import DEFAULTS, VALUES, Machine, scatter
 from vdscheck.fix.plan import worse
 from vdscheck.fixes.sysctl.boot import FILE as DROP_IN
 from vdscheck.fixes.sysctl.boot import same
-from vdscheck.target.what_if import Supposed
+from vdscheck.target.what_if import WhatIfHost
 
 MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
 OURS = DROP_IN.lstrip("/")
@@ -88,7 +88,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def reboot(self) -> None:
-        bare = Supposed(str(self.machine.root), path=DROP_IN, content=self.ours or b"")
+        bare = WhatIfHost(str(self.machine.root), path=DROP_IN, content=self.ours or b"")
         truth = self.machine.boot_truth(bare)
         self.machine.reboot()
         for key in self.without_us:

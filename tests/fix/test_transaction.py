@@ -26,7 +26,7 @@ from vdscheck.model.fixes import FixRecord
 from vdscheck.model.report import Taken
 from vdscheck.process import signals
 from vdscheck.target.host import Host
-from vdscheck.target.what_if import Supposed
+from vdscheck.target.what_if import WhatIfHost
 
 REUSE, SOMAXCONN, IDLE = "net.ipv4.tcp_tw_reuse", "net.core.somaxconn", "net.ipv4.tcp_slow_start_after_idle"
 FILTER = "net.ipv4.conf.all.rp_filter"
@@ -288,7 +288,7 @@ def spoiling(machine: Machine, spoiled: Iterable[int]) -> Callable[[Host, Iterab
 
     def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
         outcome = machine.measure(host, entries)
-        if not isinstance(host, Supposed):
+        if not isinstance(host, WhatIfHost):
             seen[0] += 1
             if seen[0] in chosen:
                 values = outcome.measurements["sysctl.values"].value
@@ -320,7 +320,7 @@ def forgetful(
 
     def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
         outcome = machine.measure(host, entries)
-        if isinstance(host, Supposed) is supposed:
+        if isinstance(host, WhatIfHost) is supposed:
             seen[0] += 1
             if seen[0] in chosen:
                 del outcome.measurements["sysctl.boot"]

@@ -27,7 +27,7 @@ from vdscheck.model.report import Taken
 from vdscheck.render.text.fix import fix_text
 from vdscheck.ruleset import ruleset
 from vdscheck.target.host import Host
-from vdscheck.target.what_if import Supposed
+from vdscheck.target.what_if import WhatIfHost
 
 REUSE = "net.ipv4.tcp_tw_reuse"
 SCHEMA = json.loads(reference.schema())
@@ -55,7 +55,7 @@ def without(
 
     def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
         outcome = machine.measure(host, entries)
-        if not isinstance(host, Supposed):
+        if not isinstance(host, WhatIfHost):
             if seen[0] in chosen:
                 outcome.measurements[name] = what
             seen[0] += 1

@@ -22,7 +22,7 @@ from vdscheck.measurements import KERNEL_KEYS, BootTruth, Conntrack, CpuPressure
 from vdscheck.model.absence import Reason, unmeasured
 from vdscheck.model.report import Measurements
 from vdscheck.target.host import Host
-from vdscheck.target.what_if import Supposed
+from vdscheck.target.what_if import WhatIfHost
 
 SOMAXCONN = "net.core.somaxconn"
 TABLE = "net.netfilter.nf_conntrack_max"
@@ -200,7 +200,7 @@ def busier(machine: Machine, **fields: Any) -> Callable[[Host, Iterable[ProbeEnt
 
     def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
         outcome = machine.measure(host, entries)
-        if not isinstance(host, Supposed):
+        if not isinstance(host, WhatIfHost):
             for name, each in fields.items():
                 key = f"sysctl.{name.replace('_', '-')}"
                 outcome.measurements[key] = taken(replace(outcome.measurements[key].value, **each))
@@ -223,7 +223,7 @@ def test_a_measuring_that_was_ended_after_the_changes_is_done_once_more(machine:
     asked: list[list[str]] = []
 
     def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
-        if isinstance(host, Supposed) or not (machine.root / "var/lib/vdscheck/journal").is_dir():
+        if isinstance(host, WhatIfHost) or not (machine.root / "var/lib/vdscheck/journal").is_dir():
             return machine.measure(host, entries)
         asked.append([each.probe.id for each in entries])
         gone = {name: replace(each, value=None) for name, each in seen.items()}
@@ -246,7 +246,7 @@ def test_what_a_pause_took_from_the_verification_is_measured_again(machine: Mach
 
     def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
         found = machine.measure(host, entries)
-        if isinstance(host, Supposed) or not (machine.root / "var/lib/vdscheck/journal").is_dir():
+        if isinstance(host, WhatIfHost) or not (machine.root / "var/lib/vdscheck/journal").is_dir():
             return found
         asked.append(set(found.measurements))
         if len(asked) > times:
@@ -272,7 +272,7 @@ def test_a_measuring_that_is_ended_twice_after_a_fix_is_not_called_complete(mach
 
     def measure(host: Host, entries: Iterable[ProbeEntry]) -> Outcome:
         found = machine.measure(host, entries)
-        verifying = (machine.root / "var/lib/vdscheck/journal").is_dir() and not isinstance(host, Supposed)
+        verifying = (machine.root / "var/lib/vdscheck/journal").is_dir() and not isinstance(host, WhatIfHost)
         return replace(found, complete=False, failed=True) if verifying else found
 
     bench = replace(machine.bench(measure=measure), entries=list(catalogue().probes.values()))

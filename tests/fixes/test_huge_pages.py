@@ -24,7 +24,7 @@ from vdscheck.probes.sysctl.boot.huge_pages import huge_pages_at_boot
 from vdscheck.render import shell
 from vdscheck.ruleset import ruleset
 from vdscheck.target.host import Host
-from vdscheck.target.what_if import Supposed
+from vdscheck.target.what_if import WhatIfHost
 
 MODES = ("always", "madvise", "never")
 OURS = FILE[1:]
@@ -81,7 +81,7 @@ class PagesMachine(Machine):
         where = host or self.host
         found = super().measure(host, entries).measurements
         found["sysctl.huge-pages-at-boot"] = taken(huge_pages_at_boot.function(where))
-        if not isinstance(where, Supposed):
+        if not isinstance(where, WhatIfHost):
             found["sysctl.huge-pages"] = taken(HugePages(enabled=self.mode, defrag="madvise"))
         return Outcome(found)
 

@@ -39,7 +39,7 @@ from vdscheck.probes.sysctl.boot.predict import boot_truth
 from vdscheck.probes.sysctl.values import sysctls
 from vdscheck.ruleset import ruleset, selection
 from vdscheck.target.host import Host
-from vdscheck.target.what_if import Supposed
+from vdscheck.target.what_if import WhatIfHost
 
 VERSION = "1.2.3"
 TODAY = "2026-11-25"
@@ -203,7 +203,7 @@ class Machine:
             "sysctl.node-agents": taken(self.agents),
             "sysctl.owner": taken(KernelOwner(ours=self.ours, writable=True, clues=("a clue",))),
         }
-        if isinstance(where, Supposed):
+        if isinstance(where, WhatIfHost):
             return Outcome(found)
         values = sysctls.function(where)
         found["sysctl.values"] = taken(values)

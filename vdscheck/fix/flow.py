@@ -34,7 +34,7 @@ from vdscheck.model.records import frozen
 from vdscheck.model.report import Measurements
 from vdscheck.process.guard import last_to_be_killed
 from vdscheck.target.host import Host
-from vdscheck.target.what_if import Supposed
+from vdscheck.target.what_if import WhatIfHost
 
 ATTEMPTS = 3
 KEYS_NAMED = 3
@@ -187,7 +187,7 @@ def foreseeing(host: Host, catalogue: Catalogue, measured: Callable[[Host, Itera
     """What the next boot would be with that content of a kind's file, as the same probe finds it."""
 
     def foreseen(kind: FixKind, content: bytes) -> Any:  # noqa: ANN401 - of the type kind.boot
-        supposed = Supposed(host.root, tree=host.tree, path=kind.file, content=content)
+        supposed = WhatIfHost(host.root, tree=host.tree, path=kind.file, content=content)
         entry = catalogue.by_type[kind.boot]
         tries = (_boot(kind, measured(supposed, [entry]).measurements) for _ in range(LOOKS))
         return next(filter(None, tries), None)

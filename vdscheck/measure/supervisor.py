@@ -52,7 +52,7 @@ class _Child:
     """Whether that job met a limit, and is to be tried again when nothing runs beside it."""
 
 
-class Parent:
+class Supervisor:
     """Runs jobs in children, ends them at their deadlines with all their descendants, and reports."""
 
     def __init__(self, host: Target, up: int, control: int, ends_at: float) -> None:
@@ -418,7 +418,7 @@ def _parent(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        Parent(host, up, control, ends_at).run(together, alone)
+        Supervisor(host, up, control, ends_at).run(together, alone)
         code = 0
     except Exception as error:  # noqa: BLE001 - whatever it is, whoever started us is told
         with suppress(OSError):

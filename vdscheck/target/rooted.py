@@ -60,7 +60,7 @@ class Root:
         Each step is taken with openat and O_NOFOLLOW, so a link that changes while we walk cannot
         lead out of the root. `visit` is called for each folder on the way. Raises OSError, and what `visit` raises.
         """
-        way = _Way(self.descriptor, visit)
+        way = _Walk(self.descriptor, visit)
         parts = parts_of(path)
         try:
             while parts:
@@ -82,7 +82,7 @@ class Root:
             way.close()
 
 
-class _Way:
+class _Walk:
     """The folders from a root to where a walk stands, each as an open descriptor."""
 
     def __init__(self, root: int, visit: Visit | None) -> None:

@@ -47,7 +47,7 @@ def read(path: str, user_id: int, *, limit_bytes: int = READ_LIMIT_BYTES) -> byt
     Raises UntrustedError, and UnavailableError for what is trusted and cannot be read.
     """
     try:
-        descriptor = _walked(path, _Caller(user_id), _Way.file)
+        descriptor = _walked(path, _Caller(user_id), _Walk.file)
         try:
             return _content(descriptor, path, limit_bytes)
         finally:
@@ -63,13 +63,13 @@ def folder(path: str, user_id: int) -> int:
     It may be anybody's, but a link leads there only where nobody but this user and root can have made it or put it
     there. Raises UntrustedError for another link, and OSError.
     """
-    return _walked(path, _Caller(user_id), _Way.folder, passes=True)
+    return _walked(path, _Caller(user_id), _Walk.folder, passes=True)
 
 
 def why_not_folder(path: str, user_id: int) -> str:
     """Why a folder is not one that only this user and root can lead to and write in; "" where it is. Raises OSError."""
     try:
-        descriptor = _walked(path, _Caller(user_id), _Way.folder)
+        descriptor = _walked(path, _Caller(user_id), _Walk.folder)
     except UntrustedError as error:
         return str(error)
     try:
@@ -105,9 +105,9 @@ def _content(descriptor: int, path: str, limit_bytes: int) -> bytes:
 # The way
 
 
-def _walked(path: str, caller: "_Caller", take: Callable[["_Way", str], int], *, passes: bool = False) -> int:
+def _walked(path: str, caller: "_Caller", take: Callable[["_Walk", str], int], *, passes: bool = False) -> int:
     """A descriptor of what stands at the end of the way: what was checked."""
-    way = _Way(caller, passes=passes)
+    way = _Walk(caller, passes=passes)
     try:
         parts, links = _parts(path), 0
         while parts:
@@ -134,7 +134,7 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in {"", "."}]
 
 
-class _Way:
+class _Walk:
     """A walk from / on: where it stands is open, one descriptor however deep, and each folder entered is checked."""
 
     def __init__(self, caller: "_Caller", *, passes: bool) -> None:

@@ -7,7 +7,7 @@ from vdscheck.target.host import FileStatus, Host, NotFoundError
 
 
 @dataclass
-class Supposed(Host):
+class WhatIfHost(Host):
     """A host in which one file holds something else; all the rest is as it is."""
 
     path: str = ""

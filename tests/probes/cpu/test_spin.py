@@ -27,8 +27,8 @@ from vdscheck.model.absence import Absent, Reason, UnavailableError
 from vdscheck.plugin import Host
 from vdscheck.probes.cpu import gaps, spin_probe, spinner
 from vdscheck.probes.cpu import spin as spinners
-from vdscheck.probes.cpu.gaps import Account, Met
-from vdscheck.probes.cpu.spinner import Clocks, Split
+from vdscheck.probes.cpu.gaps import CpuTotals, KernelCounters
+from vdscheck.probes.cpu.spinner import Attribution, Clocks
 
 # What is measured here is who takes a CPU: an emulated server beside it would take both.
 pytestmark = pytest.mark.xdist_group("server")
@@ -176,7 +176,7 @@ def test_the_parts_of_a_gap_are_its_length_whatever_the_clocks_say(
 def test_a_watch_tells_gaps_from_what_lies_below_them() -> None:
     said: list[str] = []
     now = [0]
-    watch = spinner.Watch(
+    watch = spinner.StallDetector(
         lambda: clocks(at=now[0], cpu=now[0] // 2, waited=now[0] // 2), lambda: (True, True), said.append
     )
     assert watch.gap(0, 200_000) == 200_000
@@ -200,7 +200,7 @@ def test_our_own_other_processes_count_where_they_had_this_cpu_and_in_the_gap(
     said: list[str] = []
     readings = [clocks(), clocks(at=20, cpu=20 - 6 - below_ms, waited=6 + below_ms, ours=2)]
     readings.append(readings[-1])
-    watch = spinner.Watch(lambda: readings.pop(0), lambda: here, said.append)
+    watch = spinner.StallDetector(lambda: readings.pop(0), lambda: here, said.append)
     for number in range(below_ms * 2):
         watch.gap(number * MS, number * MS + MS // 2)
     assert watch.gap(14 * MS, 20 * MS) == 20 * MS
@@ -216,7 +216,7 @@ def test_asking_where_our_processes_are_makes_no_gap_however_long_it_takes() -> 
         now[0] += 3
         return (False, False)
 
-    watch = spinner.Watch(lambda: clocks(at=now[0], cpu=now[0]), here, said.append)
+    watch = spinner.StallDetector(lambda: clocks(at=now[0], cpu=now[0]), here, said.append)
     now[0] = 9
     last = watch.gap(5 * MS, 9 * MS)
     assert last == now[0] * MS == 12 * MS
@@ -256,15 +256,15 @@ LOST = TimeLost(
 @pytest.mark.parametrize(
     ("total", "steal_s", "interrupts_s", "found"),
     [
-        (Split(0, 0, 0, 0, 50 * MS), 0.0, 0.0, {"hidden_s": 0.05}),
-        (Split(0, 0, 0, 0, 50 * MS), 0.03, 0.0, {"steal_s": 0.03, "hidden_s": 0.02}),
-        (Split(0, 0, 0, 50 * MS, 0), 0.05, 0.0, {"steal_s": 0.05}),
-        (Split(0, 0, 0, 50 * MS, 0), 0.04, 0.0, {"steal_s": 0.05}),
-        (Split(0, 0, 0, 50 * MS, 0), 0.0, 0.05, {"interrupts_s": 0.05}),
-        (Split(0, 0, 0, 50 * MS, 0), 0.0, 0.04, {"interrupts_s": 0.05}),
-        (Split(0, 0, 0, 50 * MS, 0), 0.0, 0.0, {"stopped_s": 0.05}),
+        (Attribution(0, 0, 0, 0, 50 * MS), 0.0, 0.0, {"hidden_s": 0.05}),
+        (Attribution(0, 0, 0, 0, 50 * MS), 0.03, 0.0, {"steal_s": 0.03, "hidden_s": 0.02}),
+        (Attribution(0, 0, 0, 50 * MS, 0), 0.05, 0.0, {"steal_s": 0.05}),
+        (Attribution(0, 0, 0, 50 * MS, 0), 0.04, 0.0, {"steal_s": 0.05}),
+        (Attribution(0, 0, 0, 50 * MS, 0), 0.0, 0.05, {"interrupts_s": 0.05}),
+        (Attribution(0, 0, 0, 50 * MS, 0), 0.0, 0.04, {"interrupts_s": 0.05}),
+        (Attribution(0, 0, 0, 50 * MS, 0), 0.0, 0.0, {"stopped_s": 0.05}),
         (
-            Split(3 * MS, 2 * MS, MS, 0, 0),
+            Attribution(3 * MS, 2 * MS, MS, 0, 0),
             9.0,
             9.0,
             {"throttling_s": 0.003, "other_tasks_s": 0.002, "vdscheck_s": 0.001},
@@ -273,15 +273,15 @@ LOST = TimeLost(
     ids=["hidden", "partly shown", "steal", "rounded ticks", "interrupts", "rounded as well", "stopped", "known"],
 )
 def test_what_the_clocks_leave_open_is_named_by_the_ticks_of_the_cpu(
-    total: Split, steal_s: float, interrupts_s: float, found: dict[str, float]
+    total: Attribution, steal_s: float, interrupts_s: float, found: dict[str, float]
 ) -> None:
     lost = gaps.lost(total, steal_s, interrupts_s, 0.01)
     for name in TimeLost.__dataclass_fields__:
         assert getattr(lost, name) == pytest.approx(found.get(name, 0.0)), name
 
 
-@given(st.builds(Split, NS, NS, NS, NS, NS), st.floats(0, 100), st.floats(0, 100))
-def test_naming_loses_and_adds_no_time(total: Split, steal_s: float, interrupts_s: float) -> None:
+@given(st.builds(Attribution, NS, NS, NS, NS, NS), st.floats(0, 100), st.floats(0, 100))
+def test_naming_loses_and_adds_no_time(total: Attribution, steal_s: float, interrupts_s: float) -> None:
     lost = gaps.lost(total, steal_s, interrupts_s, 0.01)
     assert lost.lost_s + lost.vdscheck_s == pytest.approx(sum(total.all) / 1e9)
     assert min(getattr(lost, name) for name in TimeLost.__dataclass_fields__) >= 0
@@ -296,16 +296,16 @@ def test_where_the_quota_is_what_spinning_takes_our_other_processes_go_beyond_it
 
 
 def test_only_the_longest_gaps_are_kept_and_all_are_counted() -> None:
-    met = Met(0)
+    met = CpuTotals(0)
     for number in range(500):
-        met.add(number, MS + number, Split(0, MS + number, 0, 0, 0))
-    met.add(9, 99 * MS, Split(0, 0, 99 * MS, 0, 0))
+        met.add(number, MS + number, Attribution(0, MS + number, 0, 0, 0))
+    met.add(9, 99 * MS, Attribution(0, 0, 99 * MS, 0, 0))
     assert met.gaps == 500
     found = gaps.longest([met], {0: LOST}, 0)
     assert len(found) == gaps.LONGEST
     assert found[0].length_us == (MS + 499) / 1000
-    met.add(10, 9 * MS, Split(0, 4 * MS, 5 * MS, 0, 0))
-    met.add(11, 5 * MS, Split(0, MS // 2, 5 * MS - MS // 2, 0, 0))
+    met.add(10, 9 * MS, Attribution(0, 4 * MS, 5 * MS, 0, 0))
+    met.add(11, 5 * MS, Attribution(0, MS // 2, 5 * MS - MS // 2, 0, 0))
     assert met.gaps == 501
     longest, *_ = gaps.longest([met], {0: LOST}, 0)
     assert (longest.length_us, longest.cause) == (4000, "other tasks")
@@ -315,8 +315,8 @@ def test_only_the_longest_gaps_are_kept_and_all_are_counted() -> None:
 # Steal
 
 
-def account(steal: int, idle: int = 0, **more: Any) -> Account:
-    return Account(0, {0: Ticks(0, 0, 0, idle, 0, 0, 0, steal)}, more.get("throttles", {}), 0)
+def account(steal: int, idle: int = 0, **more: Any) -> KernelCounters:
+    return KernelCounters(0, {0: Ticks(0, 0, 0, idle, 0, 0, 0, steal)}, more.get("throttles", {}), 0)
 
 
 def test_steal_is_a_share_of_the_window_and_of_all_time() -> None:
@@ -338,7 +338,7 @@ def test_steal_is_a_share_of_the_window_and_of_all_time() -> None:
     ],
 )
 def test_a_steal_counter_that_makes_no_sense_is_absent_and_not_zero(
-    first: Account, last: Account, cpus: list[int], words: str
+    first: KernelCounters, last: KernelCounters, cpus: list[int], words: str
 ) -> None:
     found = gaps.steal(first, last, cpus, 0.01)
     assert isinstance(found, Absent)
@@ -403,14 +403,14 @@ def test_every_gap_that_a_real_time_task_makes_is_found_and_ascribed_to_other_ta
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gaps, "LONGEST", 1_000_000)
-    taken: list[tuple[int, int, Split]] = []
-    add = Met.add
+    taken: list[tuple[int, int, Attribution]] = []
+    add = CpuTotals.add
 
-    def noting(self: Met, at_ns: int, length_ns: int, where: Split) -> None:
+    def noting(self: CpuTotals, at_ns: int, length_ns: int, where: Attribution) -> None:
         taken.append((at_ns, length_ns, where))
         add(self, at_ns, length_ns, where)
 
-    monkeypatch.setattr(Met, "add", noting)
+    monkeypatch.setattr(CpuTotals, "add", noting)
     command = [sys.executable, str(HOG), str(CPU), "5", "150", "1.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hog:
         last = spun(3.0)[-1]

@@ -139,28 +139,28 @@ def test_a_log_that_is_full_goes_on_in_a_new_file(folder: Path, held: int) -> No
     assert os.listdir(folder) == []
 
 
-@pytest.mark.parametrize("by", [reads.ManyByAio, reads.ManyByThreads])
+@pytest.mark.parametrize("by", [reads.Qd32ByAio, reads.Qd32ByThreads])
 def test_many_reads_at_once_are_more_than_one_at_a_time(held: int, by: Any) -> None:
     file = files.made(held)
     assert files.past_the_cache(file) is None
     size = files.filled(file, 32 << 20, time.monotonic() + 5)
-    many = reads.many(file.descriptor, size, by)
-    rate = many.run(0.2)
-    many.close()
-    took, _ = reads.one_by_one(file.descriptor, size, 0.2)
+    qd32_reader = reads.qd32_reader(file.descriptor, size, by)
+    rate = qd32_reader.run(0.2)
+    qd32_reader.close()
+    took, _ = reads.qd1_reads(file.descriptor, size, 0.2)
     file.close()
-    assert isinstance(many, by)
+    assert isinstance(qd32_reader, by)
     assert rate.count > len(took) > 0
 
 
-@pytest.mark.parametrize("by", [reads.ManyByAio, reads.ManyByThreads])
+@pytest.mark.parametrize("by", [reads.Qd32ByAio, reads.Qd32ByThreads])
 def test_a_read_beyond_the_end_is_an_error_and_nothing_stays_under_way(held: int, by: Any) -> None:
     file = files.made(held)
     files.past_the_cache(file)
     files.filled(file, 1 << 20, time.monotonic() + 5)
-    many = reads.many(file.descriptor, 8 << 20, by)
+    qd32_reader = reads.qd32_reader(file.descriptor, 8 << 20, by)
     with pytest.raises(OSError, match="Input/output error"):
-        many.run(0.2)
+        qd32_reader.run(0.2)
     file.close()
 
 
@@ -206,7 +206,7 @@ def test_a_whole_disk_is_found_by_its_number_and_read(folder: Path, monkeypatch:
         found = whole_disk.opened(Host(), name)
         assert isinstance(found, whole_disk.WholeDisk)
         assert (found.name, found.size_bytes) == (name, 64 << 20)
-        took, _ = reads.one_by_one(found.descriptor, found.size_bytes, 0.05)
+        took, _ = reads.qd1_reads(found.descriptor, found.size_bytes, 0.05)
         found.close()
         assert took
         monkeypatch.setattr(whole_disk, "_node", lambda *_: loop)

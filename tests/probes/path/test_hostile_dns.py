@@ -26,9 +26,9 @@ from vdscheck.measurements import Resolvers, ResolverTimes
 from vdscheck.model.judgement import Verdict
 from vdscheck.plugin import Host
 from vdscheck.probes.path import resolver_times, reverse_dns
-from vdscheck.probes.path.schedule import PACKETS_LIMIT, Plan
-from vdscheck.probes.path.subject import How, Target
-from vdscheck.probes.path.tracer import Workshop
+from vdscheck.probes.path.schedule import PACKETS_LIMIT, ProbeBudget
+from vdscheck.probes.path.subject import TargetHost, TraceOptions
+from vdscheck.probes.path.tracer import EngineFactory
 
 NAMES = ("a.example", "b.example")
 GOOD = "192.0.2.7"
@@ -126,7 +126,7 @@ def test_a_resolver_that_never_stops_leaves_the_others_their_turn(monkeypatch: p
     monkeypatch.setattr(each, "connection", Endless())
     began = time.monotonic()
     each.hear()
-    names = reverse_dns.Backwards("127.0.0.1")
+    names = reverse_dns.ReverseDns("127.0.0.1")
     names.close()
     monkeypatch.setattr(names, "_socket", Endless())
     names.hear()
@@ -141,7 +141,7 @@ def test_names_of_any_number_of_addresses_are_asked_within_the_limit_of_packets(
         silent.bind(("127.0.0.1", 0))
         monkeypatch.setattr(reverse_dns, "_PORT", silent.getsockname()[1])
         monkeypatch.setattr(reverse_dns, "_AGAIN_S", 0.0)
-        names = reverse_dns.Backwards("127.0.0.1")
+        names = reverse_dns.ReverseDns("127.0.0.1")
         for _ in range(3):
             for number in range(1000):
                 assert names.name(f"198.51.{number // 250}.{number % 250}") is None
@@ -150,8 +150,8 @@ def test_names_of_any_number_of_addresses_are_asked_within_the_limit_of_packets(
 
 
 def test_one_machine_has_one_limit_however_its_address_is_written() -> None:
-    workshop = Workshop(Plan(), How(trace="udp"))
-    target = Target("a.example", None)
+    workshop = EngineFactory(ProbeBudget(), TraceOptions(trace="udp"))
+    target = TargetHost("a.example", None)
     made = [workshop.candidate(target, 4, GOOD), workshop.candidate(target, 6, f"::ffff:{GOOD}")]
     limiters = {id(each.itinerary.limiter) for each in made if each is not None}
     for engine in workshop._engines.values():

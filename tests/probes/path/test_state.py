@@ -17,10 +17,10 @@ from vdscheck.probes.path.packets_sent import (
     Method,
     Moment,
     NotSent,
-    Probe,
+    ProbeLog,
+    ProbePacket,
     Purpose,
     Stepped,
-    Trail,
     answered,
 )
 
@@ -64,10 +64,10 @@ def test_round_trips_are_by_the_kernel_s_stamps_unless_the_clock_was_set(
         assert found.rtt_ns == rtt_ms * MS
 
 
-def trail(*probes: tuple[Purpose, int, int], method: Method = "icmp") -> Trail:
-    made = Trail(TARGET)
+def trail(*probes: tuple[Purpose, int, int], method: Method = "icmp") -> ProbeLog:
+    made = ProbeLog(TARGET)
     for number, (purpose, ttl, round_number) in enumerate(probes, 1):
-        made.sent(number, Probe(purpose, method, ttl, round_number, 0, Awaited(T0, None)))
+        made.sent(number, ProbePacket(purpose, method, ttl, round_number, 0, Awaited(T0, None)))
     return made
 
 
@@ -104,7 +104,7 @@ def test_the_end_is_where_the_target_answered_first() -> None:
 def test_only_echoes_by_the_method_that_is_answered_count() -> None:
     found = trail(("echo", 64, 0), ("echo", 64, 0))
     for number in (3, 4):
-        found.sent(number, Probe("echo", "tcp", 64, 1, 0, Awaited(T0, None)))
+        found.sent(number, ProbePacket("echo", "tcp", 64, 1, 0, Awaited(T0, None)))
     found.answered(3, answer("target", TARGET, ms=None, rtt_ns=8 * MS), at(9))
     made = statistics.echoes(found, "tcp", T0.monotonic_ns + 1)
     assert (made.sent, made.received, made.block_minima_ms) == (2, 1, (None, 8.0))
@@ -196,14 +196,14 @@ def test_a_loop_is_two_routers_that_come_by_again(ways: list[list[str]], loop: b
     assert statistics.loops([hop(ttl, *each) for ttl, each in enumerate(ways, 1)]) is loop
 
 
-def sized(length: int, kind: str | None, ttl: int = 64, **more: object) -> Probe:
+def sized(length: int, kind: str | None, ttl: int = 64, **more: object) -> ProbePacket:
     state: NotSent | Awaited | Complete = Awaited(T0, None)
     if kind == "refused":
         state = NotSent("message too long")
     elif kind is not None:
         complete = {"responder": TARGET if kind == "target" else ROUTER, "code": 0, "labels": (), "mtu_bytes": None}
         state = Complete(T0, MS, True, kind=kind, **(complete | more))  # type: ignore[arg-type]
-    return Probe("size", "icmp", ttl, 1, length, state)
+    return ProbePacket("size", "icmp", ttl, 1, length, state)
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def sized(length: int, kind: str | None, ttl: int = 64, **more: object) -> Probe
     ],
 )
 def test_the_largest_packet_and_how_it_is_known(
-    probes: list[Probe], size: int | None, reported: int | None, interface: int | None, last: str | None
+    probes: list[ProbePacket], size: int | None, reported: int | None, interface: int | None, last: str | None
 ) -> None:
-    made = Trail(TARGET)
+    made = ProbeLog(TARGET)
     for number, probe in enumerate(probes):
         made.sent(number, probe)
     found = mtu.found(made, has_icmp=True)
@@ -230,7 +230,7 @@ def test_the_largest_packet_and_how_it_is_known(
 
 
 def test_sizes_are_tried_only_where_the_full_one_did_not_get_through() -> None:
-    made = Trail(TARGET)
+    made = ProbeLog(TARGET)
     assert mtu.found(made, has_icmp=True) is None
     assert [step.length for step in mtu.steps(1, made, has_icmp=True)] == [1500, 1500]
     made.sent(1, sized(1500, None))

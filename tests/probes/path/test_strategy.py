@@ -5,14 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vdscheck.plugin import SubjectError
-from vdscheck.probes.path.schedule import A_SECOND, HOPS_LIMIT, Itinerary, Limiter, Plan, echo_mode
-from vdscheck.probes.path.subject import How, Places, Target, shipped, target
+from vdscheck.probes.path.schedule import A_SECOND, HOPS_LIMIT, Limiter, ProbeBudget, SendSchedule, echo_mode
+from vdscheck.probes.path.subject import Places, TargetHost, TraceOptions, shipped, target
 from vdscheck.probes.path.survey import planned
 
 
-def walked(plan: Plan, end_ttl: int | None, *, packets_each: int = 1, answers: int = 0) -> list[tuple[float, str, int]]:
+def walked(
+    plan: ProbeBudget, end_ttl: int | None, *, packets_each: int = 1, answers: int = 0
+) -> list[tuple[float, str, int]]:
     """All that is sent to one address, with a clock that is always on time."""
-    itinerary = Itinerary(plan, Limiter(), packets_each=packets_each, traces=True)
+    itinerary = SendSchedule(plan, Limiter(), packets_each=packets_each, traces=True)
     now = 0.0
     sent: list[tuple[float, str, int]] = []
     for number in range(plan.rounds):
@@ -37,7 +39,7 @@ def walked(plan: Plan, end_ttl: int | None, *, packets_each: int = 1, answers: i
 def test_an_address_never_gets_more_than_is_allowed(
     rounds: int, echoes: int, end_ttl: int | None, packets_each: int, answers: int
 ) -> None:
-    sent = walked(Plan(rounds=rounds, echoes=echoes), end_ttl, packets_each=packets_each, answers=answers)
+    sent = walked(ProbeBudget(rounds=rounds, echoes=echoes), end_ttl, packets_each=packets_each, answers=answers)
     times = [at for at, purpose, _ in sent for _ in range(packets_each if purpose == "echo" else 1)]
     assert len(times) <= 300
     for first, last in zip(times, times[A_SECOND:], strict=False):
@@ -46,18 +48,20 @@ def test_an_address_never_gets_more_than_is_allowed(
 
 
 def test_the_usual_run_takes_two_seconds() -> None:
-    sent = walked(Plan(), 11)
+    sent = walked(ProbeBudget(), 11)
     assert len(sent) == 30 + 9 * 11 + 100
     assert sent[-1][0] < 2.4
 
 
 def test_after_the_first_round_nothing_goes_beyond_the_end() -> None:
-    sent = walked(Plan(rounds=3), 7)
+    sent = walked(ProbeBudget(rounds=3), 7)
     assert max(ttl for at, purpose, ttl in sent if purpose == "trace" and at > 0.5) == 7
 
 
 def test_a_target_that_was_not_reached_is_looked_for_three_hops_on() -> None:
-    later = [ttl for at, purpose, ttl in walked(Plan(rounds=3), None, answers=5) if purpose == "trace"][HOPS_LIMIT:]
+    later = [ttl for at, purpose, ttl in walked(ProbeBudget(rounds=3), None, answers=5) if purpose == "trace"][
+        HOPS_LIMIT:
+    ]
     assert later == [*range(1, 9)] * 2
 
 
@@ -93,14 +97,16 @@ def test_how_a_target_is_asked(known: dict[str, object], mode: str | None) -> No
 @pytest.mark.parametrize(
     ("how", "window_s", "rounds", "echoes", "packets"),
     [
-        (How(), 3.2, 10, 10, 300),
-        (How(), 1.3, 2, 38, 300),
-        (How(), 8.0, 20, 20, None),
-        (How(rounds=4, interval_s=1.0), 6.0, 4, 10, 300),
-        (How(rounds=40, interval_s=1.0, unlimited=True), 50.0, 40, 10, None),
+        (TraceOptions(), 3.2, 10, 10, 300),
+        (TraceOptions(), 1.3, 2, 38, 300),
+        (TraceOptions(), 8.0, 20, 20, None),
+        (TraceOptions(rounds=4, interval_s=1.0), 6.0, 4, 10, 300),
+        (TraceOptions(rounds=40, interval_s=1.0, unlimited=True), 50.0, 40, 10, None),
     ],
 )
-def test_how_much_is_sent_in_a_window(how: How, window_s: float, rounds: int, echoes: int, packets: int | None) -> None:
+def test_how_much_is_sent_in_a_window(
+    how: TraceOptions, window_s: float, rounds: int, echoes: int, packets: int | None
+) -> None:
     plan = planned(how, window_s)
     assert (plan.rounds, plan.echoes, plan.packets) == (rounds, echoes, packets)
     assert rounds < 10 or plan.rounds * plan.echoes >= 72
@@ -125,10 +131,10 @@ def test_without_a_word_the_places_that_ship_are_measured() -> None:
 def test_places_are_named_by_the_user() -> None:
     found = chosen("home=a.example", "home=b.example:8443", "oslo=192.0.2.1", "frankfurt", "c.example")
     assert [(each.place.name, each.targets) for each in found.sought] == [
-        ("home", (Target("a.example", None), Target("b.example", 8443))),
-        ("oslo", (Target("192.0.2.1", None),)),
+        ("home", (TargetHost("a.example", None), TargetHost("b.example", 8443))),
+        ("oslo", (TargetHost("192.0.2.1", None),)),
         ("frankfurt", shipped()["frankfurt"].targets),
-        ("c.example", (Target("c.example", None),)),
+        ("c.example", (TargetHost("c.example", None),)),
     ]
     assert found.sought[1].place == shipped()["oslo"].place
     assert found.sought[0].place.latitude is None
@@ -146,7 +152,7 @@ def test_places_are_named_by_the_user() -> None:
     ],
 )
 def test_hosts_as_people_write_them(written: str, host: str, port: int | None) -> None:
-    assert target(written) == Target(host, port)
+    assert target(written) == TargetHost(host, port)
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ from vdscheck.linux import proc_stat
 from vdscheck.linux.proc_stat import Ticks
 from vdscheck.measurements import Cause, Gap, StealTicks, Throttling, TimeLost
 from vdscheck.plugin import Absent, Reason, frozen, unmeasured
-from vdscheck.probes.cpu.spinner import JUDGED_NS, Split
+from vdscheck.probes.cpu.spinner import JUDGED_NS, Attribution
 
 LONGEST = 100
 
-_NOTHING = Split(0, 0, 0, 0, 0)
+_NOTHING = Attribution(0, 0, 0, 0, 0)
 
 
 @frozen
-class Account:
+class KernelCounters:
     """The kernel's counters at a moment."""
 
     at_ns: int
@@ -29,7 +29,7 @@ class Account:
 
 
 @dataclass
-class Met:
+class CpuTotals:
     """What the spinning process of one CPU has reported so far."""
 
     cpu: int
@@ -37,13 +37,13 @@ class Met:
     until_ns: int = 0
     waiting_known: bool = True
     gaps: int = 0
-    total: Split = _NOTHING
-    longest: list[tuple[int, int, Split]] = field(default_factory=list)
+    total: Attribution = _NOTHING
+    longest: list[tuple[int, int, Attribution]] = field(default_factory=list)
     """Length and beginning in ns, and where the time went; the length is what was not our own doing."""
 
-    def add(self, at_ns: int, length_ns: int, where: Split) -> None:
+    def add(self, at_ns: int, length_ns: int, where: Attribution) -> None:
         """Count a gap that is judged."""
-        self.total = Split(*(sum(each) for each in zip(self.total.all, where.all, strict=True)))
+        self.total = Attribution(*(sum(each) for each in zip(self.total.all, where.all, strict=True)))
         row = (length_ns - where.ours, at_ns, where)
         if row[0] < JUDGED_NS:
             return
@@ -54,7 +54,7 @@ class Met:
             heapq.heapreplace(self.longest, row)
 
 
-def lost(total: Split, steal_s: float, interrupts_s: float, tick_s: float) -> TimeLost:
+def lost(total: Attribution, steal_s: float, interrupts_s: float, tick_s: float) -> TimeLost:
     """Name what the clocks of a process leave open, with the ticks that its CPU counted in the same window.
 
     A kernel with CONFIG_PARAVIRT_TIME_ACCOUNTING takes stolen time off the CPU time of a task, others
@@ -105,7 +105,7 @@ def without_ours(found: TimeLost, ours_s: float, cpus: int, quota: float | None)
     return TimeLost(**values)
 
 
-def cause(where: Split, of_cpu: TimeLost) -> Cause:
+def cause(where: Attribution, of_cpu: TimeLost) -> Cause:
     """What most of a gap is due to, but for us; what its clocks leave open is what most of it was on this CPU."""
     steal: tuple[float, Cause] = (of_cpu.steal_s, "steal")
     interrupts: tuple[float, Cause] = (of_cpu.interrupts_s, "interrupts")
@@ -118,7 +118,7 @@ def cause(where: Split, of_cpu: TimeLost) -> Cause:
     return max(parts)[1]
 
 
-def longest(met: Sequence[Met], by_cpu: Mapping[int, TimeLost], began_ns: int) -> tuple[Gap, ...]:
+def longest(met: Sequence[CpuTotals], by_cpu: Mapping[int, TimeLost], began_ns: int) -> tuple[Gap, ...]:
     """The longest gaps of all CPUs, without what of them is our own doing."""
     rows = [
         Gap(
@@ -133,7 +133,7 @@ def longest(met: Sequence[Met], by_cpu: Mapping[int, TimeLost], began_ns: int) -
     return tuple(sorted(rows, key=lambda gap: (-gap.length_us, gap.at_s))[:LONGEST])
 
 
-def ticks_lost(first: Account, last: Account, cpu: int, tick_s: float) -> tuple[float, float]:
+def ticks_lost(first: KernelCounters, last: KernelCounters, cpu: int, tick_s: float) -> tuple[float, float]:
     """Stolen and interrupted time of a CPU between two readings, in seconds; nothing where it is not known."""
     if isinstance(first.ticks, Absent) or isinstance(last.ticks, Absent):
         return 0.0, 0.0
@@ -144,7 +144,7 @@ def ticks_lost(first: Account, last: Account, cpu: int, tick_s: float) -> tuple[
     return max(0, stolen) * tick_s, max(0, interrupted) * tick_s
 
 
-def steal(first: Account, last: Account, cpus: Sequence[int], tick_s: float) -> StealTicks | Absent:
+def steal(first: KernelCounters, last: KernelCounters, cpus: Sequence[int], tick_s: float) -> StealTicks | Absent:
     """The steal ticks of some CPUs, or why there are none that can be judged."""
     if isinstance(first.ticks, Absent):
         return first.ticks
@@ -168,7 +168,7 @@ def steal(first: Account, last: Account, cpus: Sequence[int], tick_s: float) -> 
     )
 
 
-def throttling(first: Account, last: Account, quota: float | None) -> Throttling | None:
+def throttling(first: KernelCounters, last: KernelCounters, quota: float | None) -> Throttling | None:
     """What the control group that was throttled most was throttled."""
     rows = [
         tuple(after - before for before, after in zip(first.throttles[file], last.throttles[file], strict=True))

@@ -15,8 +15,8 @@ from vdscheck.linux.proc_stat import Ticks
 from vdscheck.measurements import Spin
 from vdscheck.plugin import Absent, Host, Reason, Recorder, UnavailableError, unmeasured
 from vdscheck.probes.cpu import gaps, spinner
-from vdscheck.probes.cpu.gaps import Account, Met
-from vdscheck.probes.cpu.spinner import Split
+from vdscheck.probes.cpu.gaps import CpuTotals, KernelCounters
+from vdscheck.probes.cpu.spinner import Attribution
 
 MOST_CPUS = 64
 """House: on more, 64 spread over all tell the same, and each costs a process."""
@@ -30,8 +30,8 @@ def watched(host: Host) -> Iterator[Spin]:
     """Spin until the window of the probe is over, with what was met so far four times a second."""
     began_ns = time.monotonic_ns()
     until_ns = began_ns + int(host.time_left_s * 1e9)
-    plan = Plan.of(host)
-    with Spinners(until_ns) as spinners:
+    plan = SpinPlan.of(host)
+    with SpinTasks(until_ns) as spinners:
         for cpu in plan.cpus:
             spinners.start(cpu, plan)
         first = _account(host, plan)
@@ -51,7 +51,7 @@ def watched(host: Host) -> Iterator[Spin]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SpinPlan:
     """On which CPUs to spin, and what to read."""
 
     cpus: tuple[int, ...]
@@ -62,7 +62,7 @@ class Plan:
     tick_s: float
 
     @classmethod
-    def of(cls, host: Host) -> "Plan":
+    def of(cls, host: Host) -> "SpinPlan":
         """The plan for this host."""
         usable = sorted(os.sched_getaffinity(0))
         quota = cgroups.cpu_quota(host)
@@ -87,21 +87,21 @@ def spread(usable: Sequence[int], quota: float | None) -> tuple[int, ...]:
 
 
 @dataclass
-class Task:
+class SpinTask:
     """A spinning process."""
 
     pid: int
     pipe: int | None
-    met: Met
+    met: CpuTotals
     unread: bytes = b""
 
 
-class Spinners:
+class SpinTasks:
     """The spinning processes, none of which outlives the `with`."""
 
     def __init__(self, until_ns: int) -> None:
         self.until_ns = until_ns
-        self.tasks: list[Task] = []
+        self.tasks: list[SpinTask] = []
         self.noted = Recorder()
 
     def __enter__(self) -> Self:
@@ -118,14 +118,14 @@ class Spinners:
             with suppress(ChildProcessError):
                 os.waitpid(task.pid, 0)
 
-    def start(self, cpu: int, plan: Plan) -> None:
+    def start(self, cpu: int, plan: SpinPlan) -> None:
         """Start one more."""
         try:
             pid, pipe = spinner.start(cpu, self.until_ns, plan.throttle_files, plan.elders)
         except OSError as error:
             why = f"cannot start a process to spin on CPU {cpu}: {os.strerror(error.errno or 0)} (see ulimit -u)"
             raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
-        self.tasks.append(Task(pid, pipe, Met(cpu)))
+        self.tasks.append(SpinTask(pid, pipe, CpuTotals(cpu)))
 
     def listen(self) -> None:
         """Take in all that they have said."""
@@ -142,14 +142,14 @@ class Spinners:
             for line in lines:
                 self._take(task.met, line)
 
-    def _take(self, met: Met, line: bytes) -> None:
+    def _take(self, met: CpuTotals, line: bytes) -> None:
         import json
 
         began, until, known, noted, judged = json.loads(line)
         met.began_ns, met.until_ns, met.waiting_known = began, until, known
         self.noted.add(noted)
         for at_ns, length_ns, where in judged:
-            met.add(at_ns, length_ns, Split(*where))
+            met.add(at_ns, length_ns, Attribution(*where))
 
     def wait(self, limit_s: float) -> None:
         """Wait until all have ended by themselves."""
@@ -169,13 +169,15 @@ class Spinners:
         return len(short) if now_ns >= self.until_ns else sum(task.pipe is None for task in short)
 
     @staticmethod
-    def _close(task: Task) -> None:
+    def _close(task: SpinTask) -> None:
         if task.pipe is not None:
             os.close(task.pipe)
             task.pipe = None
 
 
-def summary(spinners: Spinners, plan: Plan, first: Account, last: Account, began_ns: int) -> Spin | None:
+def summary(
+    spinners: SpinTasks, plan: SpinPlan, first: KernelCounters, last: KernelCounters, began_ns: int
+) -> Spin | None:
     """All that was met so far; None where no process has said anything yet."""
     met = [task.met for task in spinners.tasks if task.met.until_ns > task.met.began_ns]
     if not met:
@@ -203,9 +205,9 @@ def summary(spinners: Spinners, plan: Plan, first: Account, last: Account, began
     )
 
 
-def _account(host: Host, plan: Plan) -> Account:
+def _account(host: Host, plan: SpinPlan) -> KernelCounters:
     throttles = {file: cgroups.throttles(optional_files.text(host, file) or "") for file in plan.throttle_files}
-    return Account(
+    return KernelCounters(
         time.monotonic_ns(),
         _ticks(host),
         {file: counted for file, counted in throttles.items() if counted is not None},

@@ -44,7 +44,7 @@ class Clocks:
 
 
 @frozen
-class Split:
+class Attribution:
     """Where the time of a gap went, in ns; the sum is its length."""
 
     throttled: int
@@ -63,7 +63,7 @@ class Split:
         return (self.throttled, self.others, self.ours, self.off, self.on)
 
 
-def split(length: int, before: Clocks, after: Clocks, ours: int) -> Split:
+def split(length: int, before: Clocks, after: Clocks, ours: int) -> Attribution:
     """Divide a gap that lies between two readings among what the kernel says of the time between them.
 
     `ours` is what our own other processes had of this CPU.
@@ -80,7 +80,7 @@ def split(length: int, before: Clocks, after: Clocks, ours: int) -> Split:
     if on <= RESUMING_NS and waited > on:
         waited, on = waited + on, 0
     ours = min(waited, max(0, ours))
-    return Split(throttled, waited - ours, ours, off, on)
+    return Attribution(throttled, waited - ours, ours, off, on)
 
 
 class Sources:
@@ -131,7 +131,7 @@ def run_delay(text: str) -> int | None:
     return whole(words[1]) if len(words) == 3 else None  # noqa: PLR2004 - on the CPU, waiting, turns
 
 
-class Watch:
+class StallDetector:
     """Keeps the gaps that a spinning process meets, and reports them now and then."""
 
     def __init__(
@@ -198,7 +198,7 @@ class Watch:
         self._say(json.dumps([self._began, until, known, noted, judged]) + "\n")
 
 
-def spin(watch: Watch, until_ns: int) -> None:
+def spin(watch: StallDetector, until_ns: int) -> None:
     """Read the clock again and again until a moment on it."""
     clock = time.monotonic_ns
     last = watch.began
@@ -227,7 +227,7 @@ def start(cpu: int, until_ns: int, throttle_files: tuple[str, ...], elders: tupl
         _end_by(until_ns)
         os.sched_setaffinity(0, {cpu})
         sources = Sources(cpu, throttle_files, elders)
-        spin(Watch(sources.read, sources.here, lambda line: _write(send, line)), until_ns)
+        spin(StallDetector(sources.read, sources.here, lambda line: _write(send, line)), until_ns)
 
     try:
         pid = fork(run, send)

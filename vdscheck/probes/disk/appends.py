@@ -4,7 +4,7 @@ import errno
 import os
 import time
 
-from vdscheck.probes.disk.files import File, made, reserved
+from vdscheck.probes.disk.files import TestFile, made, reserved
 
 APPEND_BYTES = 2300
 """As in the fio job for etcd: IBM, "Using Fio to Tell Whether Your Storage is Fast Enough for Etcd" (2019)."""
@@ -29,7 +29,7 @@ class Log:
         self._file = self._new()
         self._room = self._size_bytes // APPEND_BYTES
 
-    def _new(self) -> File:
+    def _new(self) -> TestFile:
         file = made(self._folder)
         try:
             reserved(file, self._size_bytes)
@@ -61,7 +61,7 @@ class Log:
         self._drawn = (start + APPEND_BYTES) % (_POOL_BYTES - APPEND_BYTES)
         return self._pool[start : start + APPEND_BYTES]
 
-    def _with_room(self) -> File:
+    def _with_room(self) -> TestFile:
         if not self._room:
             self._file.close()
             self._file = self._new()

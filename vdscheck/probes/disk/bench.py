@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from vdscheck.measurements import DiskLatency
 from vdscheck.plugin import Absent, Distribution, Host, Reason, Recorder, unmeasured
 from vdscheck.probes.disk.appends import LOG_BYTES, Log
-from vdscheck.probes.disk.files import File, allowed_bytes, filled, made, past_the_cache
-from vdscheck.probes.disk.reads import Many, many, one_by_one
+from vdscheck.probes.disk.files import TestFile, allowed_bytes, filled, made, past_the_cache
+from vdscheck.probes.disk.reads import Qd32Reader, qd1_reads, qd32_reader
 from vdscheck.probes.disk.subject import DiskPath
-from vdscheck.probes.disk.where_to_write import Place, may_try_elsewhere, places, refused
+from vdscheck.probes.disk.where_to_write import TestFileLocation, may_try_elsewhere, places, refused
 from vdscheck.probes.disk.whole_disk import WholeDisk, whole_disk
 
 FILLING_SHARE = 0.2
@@ -31,12 +31,12 @@ PLENTY = 4000
 class _Bench:
     """What the instruments work on."""
 
-    place: Place
+    place: TestFileLocation
     log: Log
-    file: File
+    file: TestFile
     not_direct: Absent | None
     file_bytes: int
-    many: Many | None
+    qd32_reader: Qd32Reader | None
     device: WholeDisk | Absent
     prepared_s: float = 0.0
 
@@ -85,7 +85,7 @@ def _prepared(host: Host, disk: DiskPath, opened: ExitStack) -> _Bench:
     file_bytes, by = 0, None
     if not_direct is None:
         file_bytes = filled(file, allowed - log_bytes, until)
-        by = many(file.descriptor, file_bytes)
+        by = qd32_reader(file.descriptor, file_bytes)
         opened.callback(by.close)
     device = whole_disk(host, disk)
     if isinstance(device, WholeDisk):
@@ -93,7 +93,7 @@ def _prepared(host: Host, disk: DiskPath, opened: ExitStack) -> _Bench:
     return _Bench(place, log, file, not_direct, file_bytes, by, device)
 
 
-def _file(disk: DiskPath, opened: ExitStack) -> tuple[Place, File]:
+def _file(disk: DiskPath, opened: ExitStack) -> tuple[TestFileLocation, TestFile]:
     """The first folder in which a file can be made, and that file. Raises the first OSError where none is."""
     errors: list[OSError] = []
     for place in places(disk, opened):
@@ -108,8 +108,8 @@ def _file(disk: DiskPath, opened: ExitStack) -> tuple[Place, File]:
 
 def _rounds(host: Host, disk: DiskPath, bench: _Bench, began: float) -> Iterator[DiskLatency]:
     tally = _Tally()
-    if bench.many is not None:
-        tally.warm_up_reads = len(one_by_one(bench.file.descriptor, bench.file_bytes, WARM_UP_S)[0])
+    if bench.qd32_reader is not None:
+        tally.warm_up_reads = len(qd1_reads(bench.file.descriptor, bench.file_bytes, WARM_UP_S)[0])
     tally.warm_up_syncs = len(bench.log.append(WARM_UP_S))
     length_s = FIRST_ROUND_S
     while True:
@@ -123,23 +123,23 @@ def _rounds(host: Host, disk: DiskPath, bench: _Bench, began: float) -> Iterator
 def _round(disk: DiskPath, bench: _Bench, tally: _Tally, length_s: float) -> None:
     """Every instrument for a while; the one that leaves a full queue behind comes last."""
     left_s = length_s
-    if bench.many is not None:
+    if bench.qd32_reader is not None:
         share_s = length_s * READ_SHARE / (3 if len(tally.read) >= PLENTY else 1)
-        took, in_all_ns = one_by_one(bench.file.descriptor, bench.file_bytes, share_s)
+        took, in_all_ns = qd1_reads(bench.file.descriptor, bench.file_bytes, share_s)
         tally.read.add(took)
         tally.reading_ns += in_all_ns
         left_s -= share_s + length_s * MANY_SHARE
     if isinstance(bench.device, WholeDisk):
         share_s = length_s * DEVICE_SHARE
         try:
-            tally.device_read.add(one_by_one(bench.device.descriptor, bench.device.size_bytes, share_s)[0])
+            tally.device_read.add(qd1_reads(bench.device.descriptor, bench.device.size_bytes, share_s)[0])
         except OSError as error:
             why = f"{bench.device.name}, the disk under {disk.shown}: {error.strerror} when it was read: see dmesg"
             bench.device = unmeasured(Reason.ERROR, why)
         left_s -= share_s
     tally.fdatasync.add(bench.log.append(left_s))
-    if bench.many is not None:
-        rate = bench.many.run(length_s * MANY_SHARE)
+    if bench.qd32_reader is not None:
+        rate = bench.qd32_reader.run(length_s * MANY_SHARE)
         tally.many_count += rate.count
         tally.many_ns += rate.took_ns
     tally.rounds += 1
@@ -162,7 +162,7 @@ def _found(bench: _Bench, tally: _Tally, window_s: float) -> DiskLatency:
         read_absent=bench.not_direct,
         fdatasync=_distribution(tally.fdatasync),
         iops=round(tally.many_count / tally.many_ns * 1e9, 1) if tally.many_ns else None,
-        iops_method=None if bench.many is None else bench.many.method,
+        iops_method=None if bench.qd32_reader is None else bench.qd32_reader.method,
         device=None if device is None else device.name,
         device_read=None if device is None else tally.device_read.distribution(),
         device_absent=None if isinstance(bench.device, WholeDisk) else bench.device,

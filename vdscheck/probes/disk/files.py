@@ -23,7 +23,7 @@ _STX_DIO_MEM_ALIGN = 0x98
 
 
 @frozen
-class File:
+class TestFile:
     """An open file that nobody else can open, and that is gone when it is closed, however we end."""
 
     descriptor: int
@@ -36,10 +36,10 @@ class File:
             os.close(self.descriptor)
 
 
-def made(folder: int) -> File:
+def made(folder: int) -> TestFile:
     """A new file in a folder, whose descriptor may be for paths only (O_PATH). Raises OSError."""
     try:
-        return File(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder), named=False)
+        return TestFile(os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=folder), named=False)
     except OSError as error:
         if error.errno not in _NO_UNNAMED:
             raise
@@ -47,10 +47,10 @@ def made(folder: int) -> File:
     flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     os.unlink(name, dir_fd=folder)
-    return File(descriptor, named=True)
+    return TestFile(descriptor, named=True)
 
 
-def past_the_cache(file: File) -> Absent | None:
+def past_the_cache(file: TestFile) -> Absent | None:
     """Switch a file to O_DIRECT; why not, where its file system has none."""
     import fcntl
 
@@ -91,7 +91,7 @@ def allowed_bytes(free_bytes: int) -> int:
     return min(MOST_BYTES, int(free_bytes * MOST_SHARE))
 
 
-def filled(file: File, most_bytes: int, until: float) -> int:
+def filled(file: TestFile, most_bytes: int, until: float) -> int:
     """Write what cannot be compressed, until the file is full or the time is up; how much that was.
 
     Every block is another one, so that nothing below can keep two of them as one. Raises OSError.
@@ -109,7 +109,7 @@ def filled(file: File, most_bytes: int, until: float) -> int:
     return written
 
 
-def reserved(file: File, size_bytes: int) -> None:
+def reserved(file: TestFile, size_bytes: int) -> None:
     """Have the blocks of a file set aside, where the file system can. Raises OSError."""
     import ctypes
 

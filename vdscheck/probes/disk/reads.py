@@ -23,7 +23,7 @@ _EVENT_WORDS = 4
 """struct io_event: data, obj, res, res2."""
 
 
-def one_by_one(descriptor: int, size_bytes: int, seconds: float) -> tuple[list[int], int]:
+def qd1_reads(descriptor: int, size_bytes: int, seconds: float) -> tuple[list[int], int]:
     """Nanoseconds of each read, and of all of them with what is between them. Raises OSError."""
     clock, read, draw = time.perf_counter_ns, os.preadv, random.random
     blocks = size_bytes // BLOCK_BYTES
@@ -50,7 +50,7 @@ class Rate:
     took_ns: int
 
 
-class ManyByAio:
+class Qd32ByAio:
     """32 reads under way by Linux AIO (io_submit(2)), from one thread."""
 
     method = "Linux AIO"
@@ -152,7 +152,7 @@ class ManyByAio:
         self._call(self._destroy, self._context)
 
 
-class ManyByThreads:
+class Qd32ByThreads:
     """32 reads under way by 32 threads: where there is no AIO."""
 
     method = "32 threads"
@@ -169,7 +169,7 @@ class ManyByThreads:
 
         def work() -> None:
             try:
-                took, _ = one_by_one(self._descriptor, self._size_bytes, seconds)
+                took, _ = qd1_reads(self._descriptor, self._size_bytes, seconds)
                 counts.append(len(took))
             except OSError as error:
                 errors.append(error)
@@ -189,12 +189,12 @@ class ManyByThreads:
         """Nothing is kept."""
 
 
-Many = ManyByAio | ManyByThreads
+Qd32Reader = Qd32ByAio | Qd32ByThreads
 
 
-def many(descriptor: int, size_bytes: int, by: Callable[[int, int], Many] = ManyByAio) -> Many:
+def qd32_reader(descriptor: int, size_bytes: int, by: Callable[[int, int], Qd32Reader] = Qd32ByAio) -> Qd32Reader:
     """Linux AIO, or threads where there is none."""
     try:
         return by(descriptor, size_bytes)
     except OSError:
-        return ManyByThreads(descriptor, size_bytes)
+        return Qd32ByThreads(descriptor, size_bytes)

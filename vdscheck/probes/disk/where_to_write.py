@@ -18,7 +18,7 @@ _TRY_ELSEWHERE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @frozen
-class Place:
+class TestFileLocation:
     """A folder to make files in."""
 
     folder: str
@@ -34,13 +34,13 @@ class Place:
         return safe_text(self.folder)
 
 
-def places(disk: DiskPath, opened: ExitStack) -> Iterator[Place]:
+def places(disk: DiskPath, opened: ExitStack) -> Iterator[TestFileLocation]:
     """The folders to try, in order, held open until `opened` is closed. Raises UnavailableError where none can be."""
     descriptor = _opened(disk)
     opened.callback(os.close, descriptor)
     status = _status(disk, descriptor)
     free_bytes = _free_bytes(disk, descriptor)
-    yield Place(disk.path, None, free_bytes, descriptor)
+    yield TestFileLocation(disk.path, None, free_bytes, descriptor)
     if disk.asked_for:
         return
     for folder in ("/var/tmp", os.environ.get("HOME", ""), os.getcwd()):  # noqa: S108 - our files have no name in it
@@ -48,7 +48,7 @@ def places(disk: DiskPath, opened: ExitStack) -> Iterator[Place]:
             other = _on_device(folder, status.st_dev)
             if other is not None:
                 opened.callback(os.close, other)
-                yield Place(folder, disk.shown, free_bytes, other)
+                yield TestFileLocation(folder, disk.shown, free_bytes, other)
 
 
 def may_try_elsewhere(error: OSError) -> bool:

@@ -1,8 +1,8 @@
 """How large a packet gets through: what to send for it, and what the answers mean. Pure."""
 
 from vdscheck.measurements.path import PathMtu
-from vdscheck.probes.path.packets_sent import Complete, NotSent, Probe, Trail
-from vdscheck.probes.path.schedule import ECHO_TTL, Step
+from vdscheck.probes.path.packets_sent import Complete, NotSent, ProbeLog, ProbePacket
+from vdscheck.probes.path.schedule import ECHO_TTL, NextPacket
 
 WANTED_BYTES = 1500
 SMALLER_BYTES = (1492, 1480, 1476, 1472, 1460, 1454, 1450, 1440, 1420, 1400, 1380, 1360, 1300, 1280)
@@ -12,21 +12,21 @@ _FIRST_ROUND, _SMALLER_ROUNDS, _HOP_ROUNDS = 1, (3, 4), (6, 7)
 _UNDECIDED = "packets of {} bytes were not answered, and a target that limits its answers to UDP looks the same"
 
 
-def steps(round_number: int, trail: Trail, *, has_icmp: bool) -> list[Step]:
+def steps(round_number: int, trail: ProbeLog, *, has_icmp: bool) -> list[NextPacket]:
     """The probes of a round, counted from the first round of its trace."""
     if round_number == _FIRST_ROUND:
-        return [Step("size", ECHO_TTL, WANTED_BYTES)] * _ATTEMPTS
+        return [NextPacket("size", ECHO_TTL, WANTED_BYTES)] * _ATTEMPTS
     if not has_icmp or _passed(trail) >= WANTED_BYTES or not _asked(trail):
         return []
     if round_number in _SMALLER_ROUNDS:
         passed = _passed(trail)
-        return [Step("size", ECHO_TTL, length) for length in SMALLER_BYTES if length > passed]
+        return [NextPacket("size", ECHO_TTL, length) for length in SMALLER_BYTES if length > passed]
     if round_number in _HOP_ROUNDS and _told(trail) is None and not _too_large_for_us(trail) and _passed(trail):
-        return [Step("size", ttl, WANTED_BYTES) for ttl in range(1, (trail.end_ttl or 1))]
+        return [NextPacket("size", ttl, WANTED_BYTES) for ttl in range(1, (trail.end_ttl or 1))]
     return []
 
 
-def found(trail: Trail, *, has_icmp: bool) -> PathMtu | None:
+def found(trail: ProbeLog, *, has_icmp: bool) -> PathMtu | None:
     """What the probes so far say; None where none has been sent."""
     if not _asked(trail):
         return None
@@ -67,11 +67,11 @@ def _made(
     )
 
 
-def _asked(trail: Trail) -> list[Probe]:
+def _asked(trail: ProbeLog) -> list[ProbePacket]:
     return list(trail.of("size"))
 
 
-def _passed(trail: Trail) -> int:
+def _passed(trail: ProbeLog) -> int:
     """The largest packet that the target answered; 0 where it answered none."""
     answered = (
         probe.length for probe in trail.of("size") if isinstance(probe.state, Complete) and probe.state.kind == "target"
@@ -79,7 +79,7 @@ def _passed(trail: Trail) -> int:
     return max(answered, default=0)
 
 
-def _told(trail: Trail) -> Complete | None:
+def _told(trail: ProbeLog) -> Complete | None:
     """A router's word that a packet was too big for what comes next."""
     said = (
         probe.state
@@ -89,17 +89,17 @@ def _told(trail: Trail) -> Complete | None:
     return next(said, None)
 
 
-def _too_large_for_us(trail: Trail) -> bool:
+def _too_large_for_us(trail: ProbeLog) -> bool:
     return any(isinstance(probe.state, NotSent) and probe.length == WANTED_BYTES for probe in trail.of("size"))
 
 
-def _interface(trail: Trail, passed: int) -> int:
+def _interface(trail: ProbeLog, passed: int) -> int:
     """The largest packet that could leave."""
     left = (probe.length for probe in trail.of("size") if not isinstance(probe.state, NotSent))
     return max(left, default=passed)
 
 
-def _last_passed(trail: Trail) -> str | None:
+def _last_passed(trail: ProbeLog) -> str | None:
     """The farthest hop that answered to a packet of full size."""
     reached = {
         probe.ttl: probe.state.responder

@@ -50,7 +50,7 @@ class Echo(NamedTuple):
     cookie: bytes
 
 
-class Problem(NamedTuple):
+class IcmpProblem(NamedTuple):
     """An ICMP error."""
 
     kind: Literal["hop", "unreachable", "too-big"]
@@ -143,7 +143,7 @@ def kind_of(family: Family, icmp_type: int, code: int) -> Literal["hop", "unreac
     return None if icmp_type == _V6_EXCEEDED and code else known.get(icmp_type)
 
 
-def problem(family: Family, message: bytes) -> Problem | None:
+def problem(family: Family, message: bytes) -> IcmpProblem | None:
     """An ICMP error with the packet that it quotes."""
     if len(message) < TRANSPORT_BYTES:
         return None
@@ -159,8 +159,8 @@ def problem(family: Family, message: bytes) -> Problem | None:
     if kind == "too-big":
         told = struct.unpack_from("!H", message, 6) if family == 4 else struct.unpack_from("!I", message, 4)  # noqa: PLR2004
         mtu = told[0] or None
-        return Problem(kind, message[1], mtu, quote, ())
-    return Problem(kind, message[1], None, quote, _labels(body, stated))
+        return IcmpProblem(kind, message[1], mtu, quote, ())
+    return IcmpProblem(kind, message[1], None, quote, _labels(body, stated))
 
 
 def _quote(family: Family, packet: bytes) -> Quote | None:

@@ -91,7 +91,7 @@ def answered(state: Awaited, answer: Answer, now: Moment) -> Complete | Stepped:
 
 
 @dataclass(slots=True)
-class Probe:
+class ProbePacket:
     """One probe: what for, and what has become of it."""
 
     purpose: Purpose
@@ -103,11 +103,11 @@ class Probe:
 
 
 @dataclass
-class Trail:
+class ProbeLog:
     """All probes to one address."""
 
     address: str
-    probes: dict[int, Probe] = field(default_factory=dict)
+    probes: dict[int, ProbePacket] = field(default_factory=dict)
     """By number, in the order of sending."""
     duplicates: int = 0
     foreign: int = 0
@@ -122,7 +122,7 @@ class Trail:
     worst_ns: int = 0
     """The longest round trip so far."""
 
-    def sent(self, number: int, probe: Probe) -> None:
+    def sent(self, number: int, probe: ProbePacket) -> None:
         """A probe is on its way, or was refused by the kernel."""
         self.probes[number] = probe
 
@@ -150,7 +150,7 @@ class Trail:
         else:
             self.duplicates += 1
 
-    def _learn(self, probe: Probe, state: Complete | Stepped) -> None:
+    def _learn(self, probe: ProbePacket, state: Complete | Stepped) -> None:
         """Keep what is asked for at each packet."""
         self.reached = self.reached or is_from_target(state)
         if isinstance(state, Complete):
@@ -163,7 +163,7 @@ class Trail:
     def _is_forged(self, answer: Answer) -> bool:
         return answer.kind == "target" and answer.responder != self.address
 
-    def of(self, purpose: Purpose) -> Iterator[Probe]:
+    def of(self, purpose: Purpose) -> Iterator[ProbePacket]:
         """The probes sent for one purpose, in the order of sending."""
         return (probe for probe in self.probes.values() if probe.purpose == purpose)
 

@@ -19,7 +19,7 @@ _PORT = 53
 _MESSAGE_BYTES = 4096
 
 
-class Backwards:
+class ReverseDns:
     """Names of addresses, as they become known."""
 
     def __init__(self, resolver: str) -> None:

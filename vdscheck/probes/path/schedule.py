@@ -24,7 +24,7 @@ EchoMode = Literal["icmp", "tcp"]
 
 
 @frozen
-class Plan:
+class ProbeBudget:
     """How much is to be sent."""
 
     rounds: int = 10
@@ -41,7 +41,7 @@ class Plan:
         return self.rounds * self.interval_s
 
 
-class Step(NamedTuple):
+class NextPacket(NamedTuple):
     """One packet to send."""
 
     purpose: Purpose
@@ -88,10 +88,10 @@ def echo_mode(
 
 
 @dataclass
-class Itinerary:
+class SendSchedule:
     """What is still to be sent to one address in this round."""
 
-    plan: Plan
+    plan: ProbeBudget
     limiter: Limiter
     packets_each: int = 1
     """What an echo costs."""
@@ -102,10 +102,12 @@ class Itinerary:
     _echoes: int = 0
     _echo_packets_later: int = 0
     _gap_s: float = GAP_S
-    _sizes: list[Step] = field(default_factory=list)
+    _sizes: list[NextPacket] = field(default_factory=list)
     _echo_is_next: bool = False
 
-    def begin(self, *, echoes: int, rounds_left: int, end_ttl: int | None, last_ttl: int, sizes: list[Step]) -> None:
+    def begin(
+        self, *, echoes: int, rounds_left: int, end_ttl: int | None, last_ttl: int, sizes: list[NextPacket]
+    ) -> None:
         """Start a round; `rounds_left` are those after it."""
         self._next_ttl = 1
         self._echoes = echoes
@@ -123,10 +125,10 @@ class Itinerary:
             return end_ttl
         return HOPS_LIMIT if self.explores else min(HOPS_LIMIT, last_ttl + BEYOND)
 
-    def next(self, end_ttl: int | None, last_ttl: int) -> Step | None:
+    def next(self, end_ttl: int | None, last_ttl: int) -> NextPacket | None:
         """The next packet of this round; None where it is done. What is known of the way may have grown."""
-        trace = Step("trace", self._next_ttl) if self._may_trace(end_ttl, last_ttl) else None
-        echo = Step("echo", ECHO_TTL) if self._echoes and self._allowed(self.packets_each, 0) else None
+        trace = NextPacket("trace", self._next_ttl) if self._may_trace(end_ttl, last_ttl) else None
+        echo = NextPacket("echo", ECHO_TTL) if self._echoes and self._allowed(self.packets_each, 0) else None
         size = self._sizes[0] if self._sizes and self._allowed(1, self._kept()) else None
         if echo is not None and (self._echo_is_next or (trace is None and size is None)):
             return echo
@@ -144,7 +146,7 @@ class Itinerary:
     def _allowed(self, packets: int, kept: int) -> bool:
         return self.plan.packets is None or self.limiter.packets + packets + kept <= self.plan.packets
 
-    def taken(self, step: Step, now: float) -> None:
+    def taken(self, step: NextPacket, now: float) -> None:
         """A packet has been sent."""
         packets = 1
         if step.purpose == "echo":

@@ -8,7 +8,15 @@ from itertools import pairwise
 from vdscheck.measurements.path import Echoes, Hop, Responder, RoundTrips, Sample
 from vdscheck.plugin import Recorder, median, percentile
 from vdscheck.probes.path.loss import Count, classified
-from vdscheck.probes.path.packets_sent import Complete, NotSent, Probe, Stepped, Trail, is_from_target, is_settled
+from vdscheck.probes.path.packets_sent import (
+    Complete,
+    NotSent,
+    ProbeLog,
+    ProbePacket,
+    Stepped,
+    is_from_target,
+    is_settled,
+)
 
 NS_PER_MS = 1e6
 RESPONDERS_LIMIT = 8
@@ -51,10 +59,10 @@ def jitter_ms(rtts_ns: Sequence[int]) -> float:
     return math.fsum(abs(after - before) for before, after in pairs) / (len(rtts_ns) - 1) / NS_PER_MS
 
 
-def hops(trail: Trail, oldest_ns: int, echoes: Count | None) -> tuple[Hop, ...]:
+def hops(trail: ProbeLog, oldest_ns: int, echoes: Count | None) -> tuple[Hop, ...]:
     """The hops up to the end, or the last that answered; `oldest_ns`: who was sent later still has time."""
     last = trail.end_ttl or trail.last_ttl
-    by_ttl: dict[int, list[Probe]] = {}
+    by_ttl: dict[int, list[ProbePacket]] = {}
     for probe in trail.of("trace"):
         if probe.ttl <= last:
             by_ttl.setdefault(probe.ttl, []).append(probe)
@@ -67,7 +75,7 @@ def hops(trail: Trail, oldest_ns: int, echoes: Count | None) -> tuple[Hop, ...]:
     return tuple(replace(hop, loss=kind) for hop, kind in zip(found, kinds, strict=True))
 
 
-def _hop(ttl: int, probes: Sequence[Probe], oldest_ns: int) -> Hop:
+def _hop(ttl: int, probes: Sequence[ProbePacket], oldest_ns: int) -> Hop:
     settled = [probe.state for probe in probes if is_settled(probe.state, oldest_ns)]
     answered = [state for state in settled if isinstance(state, Complete)]
     by_responder: dict[str, list[int]] = {}
@@ -90,19 +98,19 @@ def _hop(ttl: int, probes: Sequence[Probe], oldest_ns: int) -> Hop:
     )
 
 
-def echo_count(trail: Trail, oldest_ns: int) -> Count | None:
+def echo_count(trail: ProbeLog, oldest_ns: int) -> Count | None:
     """How many echoes were answered; None where none had the time to be."""
     settled = [probe.state for probe in _echoes(trail, oldest_ns)]
     return Count(len(settled), sum(map(is_from_target, settled))) if settled else None
 
 
-def _echoes(trail: Trail, oldest_ns: int) -> list[Probe]:
+def _echoes(trail: ProbeLog, oldest_ns: int) -> list[ProbePacket]:
     """Those by the one method that the target answers."""
     method = trail.echo_method
     return [probe for probe in trail.of("echo") if probe.method == method and is_settled(probe.state, oldest_ns)]
 
 
-def echoes(trail: Trail, method: str, oldest_ns: int) -> Echoes:
+def echoes(trail: ProbeLog, method: str, oldest_ns: int) -> Echoes:
     """The round trips to the target itself."""
     settled = _echoes(trail, oldest_ns)
     recorder = Recorder()
@@ -127,7 +135,7 @@ def echoes(trail: Trail, method: str, oldest_ns: int) -> Echoes:
     )
 
 
-def minimum_ms(trail: Trail) -> float | None:
+def minimum_ms(trail: ProbeLog) -> float | None:
     """The least round trip to the target, by whatever it answered but packets of full size, which take longer."""
     rtts = (
         probe.state.rtt_ns
@@ -151,7 +159,7 @@ def loops(found: Iterable[Hop]) -> bool:
     return len(again) >= _LOOP_AT_LEAST
 
 
-def refusal(trail: Trail, family: int) -> str | None:
+def refusal(trail: ProbeLog, family: int) -> str | None:
     """What refuses to go on to the target, in words; None where nothing does, or the target answers."""
     if trail.reached:
         return None
@@ -163,7 +171,7 @@ def refusal(trail: Trail, family: int) -> str | None:
     return None
 
 
-def samples(trail: Trail) -> tuple[Sample, ...]:
+def samples(trail: ProbeLog) -> tuple[Sample, ...]:
     """Every probe as it was."""
     found = []
     for probe in trail.probes.values():

@@ -23,7 +23,7 @@ Trace = Literal["icmp", "udp", "tcp"]
 
 
 @frozen
-class Target:
+class TargetHost:
     """A host to ask; with a port only TCP to that port is expected to answer."""
 
     host: str
@@ -31,7 +31,7 @@ class Target:
 
 
 @frozen
-class How:
+class TraceOptions:
     """How ways are measured, where the caller asks for something else than a run does."""
 
     rounds: int = 10
@@ -48,19 +48,19 @@ class How:
 
 
 @frozen
-class Sought:
+class TargetSet:
     """A place with its targets, in the order in which they are wanted."""
 
     place: Place
-    targets: tuple[Target, ...]
+    targets: tuple[TargetHost, ...]
 
 
 @frozen
 class Places:
     """All places of a run: one process measures the ways to all of them at one time."""
 
-    sought: tuple[Sought, ...]
-    how: How
+    sought: tuple[TargetSet, ...]
+    how: TraceOptions
 
     @classmethod
     def chosen(cls, settings: Mapping[str, Any]) -> Mapping[str, "Places"]:
@@ -70,7 +70,7 @@ class Places:
         """
         known = shipped()
         written = [str(each) for each in settings.get("path", ())]
-        how = How(**settings.get("path-how", {}))
+        how = TraceOptions(**settings.get("path-how", {}))
         sought = _named(written, known) if written else tuple(known.values())
         count = sum(len(each.targets) for each in sought)
         if len(sought) > PLACES_LIMIT or count > TARGETS_LIMIT:
@@ -87,7 +87,7 @@ class Places:
         return all(host == "localhost" or is_loopback(host) for host in hosts)
 
 
-def shipped() -> dict[str, Sought]:
+def shipped() -> dict[str, TargetSet]:
     """The places of profiles/places.toml, by name."""
     # Not importlib.resources, which takes ten times as long to import.
     table = tomllib.loads((pkgutil.get_data("vdscheck.profiles", "places.toml") or b"").decode())
@@ -101,13 +101,13 @@ def shipped() -> dict[str, Sought]:
             limit_source=each["limit_source"],
             source=each["source"],
         )
-        found[place.name] = Sought(place, tuple(target(host) for host in each["targets"]))
+        found[place.name] = TargetSet(place, tuple(target(host) for host in each["targets"]))
     return found
 
 
-def _named(written: Sequence[str], known: Mapping[str, Sought]) -> tuple[Sought, ...]:
+def _named(written: Sequence[str], known: Mapping[str, TargetSet]) -> tuple[TargetSet, ...]:
     """NAME=HOST (again for one more host of that name), the name of a place that ships, or HOST."""
-    found: dict[str, Sought] = {}
+    found: dict[str, TargetSet] = {}
     for word in written:
         name, equals, host = word.partition("=")
         if not equals and name in known:
@@ -136,11 +136,11 @@ def _named(written: Sequence[str], known: Mapping[str, Sought]) -> tuple[Sought,
         )
         before = found[place.name].targets if place.name in found and found[place.name] != known.get(name) else ()
         if asked not in before:
-            found[place.name] = Sought(place, (*before, asked))
+            found[place.name] = TargetSet(place, (*before, asked))
     return tuple(replace(each) for each in found.values())
 
 
-def target(written: str) -> Target:
+def target(written: str) -> TargetHost:
     """A host as people write it: a name, an IPv4 or an IPv6 address, with a port or without.
 
     Raises SubjectError for what is none of these.
@@ -158,7 +158,7 @@ def target(written: str) -> Target:
         _, host = secrets.login_and_place(text.partition("://")[2].partition("/")[0] or text.partition("/")[0])
         message = f"{_shown(written)} is an address of a page: write the host alone, {_shown(host)}"
         raise SubjectError(message)
-    return Target(_host(bare, written), port)
+    return TargetHost(_host(bare, written), port)
 
 
 def _port(text: str, written: str) -> int:

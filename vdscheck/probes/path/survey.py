@@ -13,10 +13,10 @@ from vdscheck.probes.path import resolve as names
 from vdscheck.probes.path.packets import Family
 from vdscheck.probes.path.packets_sent import Complete, Stepped, is_from_target
 from vdscheck.probes.path.remote import Named, is_own, why_not_remote
-from vdscheck.probes.path.reverse_dns import Backwards
-from vdscheck.probes.path.schedule import PACKETS_LIMIT, Plan
-from vdscheck.probes.path.subject import How, Places, shipped
-from vdscheck.probes.path.tracer import Candidate, Tracer, Way, Workshop
+from vdscheck.probes.path.reverse_dns import ReverseDns
+from vdscheck.probes.path.schedule import PACKETS_LIMIT, ProbeBudget
+from vdscheck.probes.path.subject import Places, TraceOptions, shipped
+from vdscheck.probes.path.tracer import AddressCandidate, EngineFactory, TracedPath, Tracer
 
 RESOLVE_LIMIT_S = 1.0
 QUICK_S, THOROUGH_S = 1.5, 6.0
@@ -34,23 +34,23 @@ def survey(host: Host, places: Places) -> Iterator[Paths]:
         yield _made(tracer, places, time.monotonic() - began, has_ipv6=has_ipv6)
 
 
-def planned(how: How, window_s: float) -> Plan:
+def planned(how: TraceOptions, window_s: float) -> ProbeBudget:
     """What is sent in a window: the usual 10 rounds, fewer of more echoes in haste, more where there is time.
 
     A p95 with its interval takes 72 echoes, whatever the haste.
     """
     packets = None if how.unlimited else PACKETS_LIMIT
-    if how != How() and how.interval_s:
-        return Plan(rounds=how.rounds, interval_s=how.interval_s, packets=packets)
+    if how != TraceOptions() and how.interval_s:
+        return ProbeBudget(rounds=how.rounds, interval_s=how.interval_s, packets=packets)
     if window_s <= QUICK_S:
-        return Plan(rounds=2, echoes=38, packets=packets)
+        return ProbeBudget(rounds=2, echoes=38, packets=packets)
     if window_s >= THOROUGH_S:
-        return Plan(rounds=20, echoes=20, packets=None)
-    return Plan(rounds=how.rounds, packets=packets)
+        return ProbeBudget(rounds=20, echoes=20, packets=None)
+    return ProbeBudget(rounds=how.rounds, packets=packets)
 
 
-def _ways(places: Places, plan: Plan, limit_s: float) -> list[Way]:
-    workshop = Workshop(plan, places.how)
+def _ways(places: Places, plan: ProbeBudget, limit_s: float) -> list[TracedPath]:
+    workshop = EngineFactory(plan, places.how)
     families: tuple[Family, ...] = (4, 6)
     if places.how.family is not None:
         families = (6,) if places.how.family == 6 else (4,)  # noqa: PLR2004
@@ -59,7 +59,7 @@ def _ways(places: Places, plan: Plan, limit_s: float) -> list[Way]:
     public = {target.host for sought in shipped().values() for target in sought.targets}
     ways = []
     for sought in places.sought:
-        candidates: dict[str, Candidate] = {}
+        candidates: dict[str, AddressCandidate] = {}
         problems, misled = [], []
         for target in sought.targets:
             if not found[target.host].addresses:
@@ -74,15 +74,15 @@ def _ways(places: Places, plan: Plan, limit_s: float) -> list[Way]:
                     problems.append(f"{address}: this kernel has no IPv{family}")
                 elif address not in candidates:
                     candidates[address] = candidate
-        ways.append(Way(sought, list(candidates.values()), tuple(dict.fromkeys(problems)), tuple(misled)))
+        ways.append(TracedPath(sought, list(candidates.values()), tuple(dict.fromkeys(problems)), tuple(misled)))
     return ways
 
 
-def _resolver(host: Host, how: How) -> Backwards | None:
+def _resolver(host: Host, how: TraceOptions) -> ReverseDns | None:
     if not how.names:
         return None
     try:
-        return Backwards(nameservers(host.read("/etc/resolv.conf"))[0])
+        return ReverseDns(nameservers(host.read("/etc/resolv.conf"))[0])
     except (UnavailableError, OSError, UnicodeError):
         return None
 
@@ -116,7 +116,9 @@ def _made(tracer: Tracer, places: Places, duration_s: float, *, has_ipv6: bool) 
     )
 
 
-def _ipv6(asked: list[Candidate], *, has_ipv6: bool) -> Literal["works", "unanswered", "not-asked", "not-present"]:
+def _ipv6(
+    asked: list[AddressCandidate], *, has_ipv6: bool
+) -> Literal["works", "unanswered", "not-asked", "not-present"]:
     if any(each.trail.reached for each in asked):
         return "works"
     if not has_ipv6:
@@ -124,14 +126,14 @@ def _ipv6(asked: list[Candidate], *, has_ipv6: bool) -> Literal["works", "unansw
     return "unanswered" if asked else "not-asked"
 
 
-def _unreachable(way: Way) -> Absent:
+def _unreachable(way: TracedPath) -> Absent:
     if way.misled:
         return unmeasured(Reason.ERROR, "; ".join(dict.fromkeys(way.misled))[:300])
     said = [*way.problems, *(each.problem for each in way.candidates if each.problem is not None)]
     return unmeasured(Reason.UNREACHABLE, "; ".join(dict.fromkeys(said))[:300])
 
 
-def _trace(tracer: Tracer, way: Way, traced: Candidate, *, samples: bool) -> PathTrace:
+def _trace(tracer: Tracer, way: TracedPath, traced: AddressCandidate, *, samples: bool) -> PathTrace:
     trail = traced.trail
     now_ns = time.monotonic_ns()
     oldest_ns = now_ns if tracer.complete else now_ns - traced.patience_ns()
@@ -163,21 +165,21 @@ def _trace(tracer: Tracer, way: Way, traced: Candidate, *, samples: bool) -> Pat
     )
 
 
-def _called(hops: tuple[Hop, ...], names: Backwards) -> tuple[Hop, ...]:
+def _called(hops: tuple[Hop, ...], names: ReverseDns) -> tuple[Hop, ...]:
     return tuple(
         replace(hop, responders=tuple(replace(each, name=names.name(each.address)) for each in hop.responders))
         for hop in hops
     )
 
 
-def _method(candidate: Candidate) -> str:
+def _method(candidate: AddressCandidate) -> str:
     method = candidate.trail.echo_method
     if method == "tcp":
         return f"tcp {candidate.tcp.port}, timed by the kernel's TCP"
     return f"icmp echo, {candidate.engine.name}" if method == "icmp" else "none"
 
 
-def _minimum(candidate: Candidate) -> TargetMinimum:
+def _minimum(candidate: AddressCandidate) -> TargetMinimum:
     method = candidate.trail.echo_method
     probes = [probe for probe in candidate.trail.of("echo") if probe.method == method]
     return TargetMinimum(

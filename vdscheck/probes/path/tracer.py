@@ -12,10 +12,10 @@ from vdscheck.linux.own_addresses import address_of
 from vdscheck.probes.path import mtu
 from vdscheck.probes.path.engines import Answer, Engine, Stamp, open_engine
 from vdscheck.probes.path.packets import Family
-from vdscheck.probes.path.packets_sent import Awaited, Method, Moment, NotSent, Probe, Trail, is_from_target
-from vdscheck.probes.path.reverse_dns import Backwards
-from vdscheck.probes.path.schedule import TCP_SHARE, EchoMode, Itinerary, Limiter, Plan, Step, echo_mode
-from vdscheck.probes.path.subject import How, Sought, Target
+from vdscheck.probes.path.packets_sent import Awaited, Method, Moment, NotSent, ProbeLog, ProbePacket, is_from_target
+from vdscheck.probes.path.reverse_dns import ReverseDns
+from vdscheck.probes.path.schedule import TCP_SHARE, EchoMode, Limiter, NextPacket, ProbeBudget, SendSchedule, echo_mode
+from vdscheck.probes.path.subject import TargetHost, TargetSet, TraceOptions
 from vdscheck.probes.path.tcp import PACKETS, Tcp
 
 EVERY_S = 0.25
@@ -34,16 +34,16 @@ _WORDS = {
 
 
 @dataclass
-class Candidate:
+class AddressCandidate:
     """One address of one host of a place."""
 
-    target: Target
+    target: TargetHost
     family: Family
     address: str
     engine: Engine
     tcp: Tcp
-    trail: Trail
-    itinerary: Itinerary
+    trail: ProbeLog
+    itinerary: SendSchedule
     explored_in: int | None = None
     """The round in which its trace began; None where it is not traced."""
     asked_rounds: int = 0
@@ -61,7 +61,7 @@ class Candidate:
         """The kind of packet that its trace consists of."""
         return "icmp" if self.has_icmp else "tcp" if self.engine.name == "TCP" else "udp"
 
-    def next(self) -> Step | None:
+    def next(self) -> NextPacket | None:
         """What is to be sent next in this round."""
         if self.problem is not None:
             return None
@@ -75,15 +75,15 @@ class Candidate:
 
 
 @dataclass
-class Way:
+class TracedPath:
     """A place with all addresses of its hosts, and the one that is traced."""
 
-    sought: Sought
-    candidates: list[Candidate]
+    sought: TargetSet
+    candidates: list[AddressCandidate]
     problems: tuple[str, ...]
     misled: tuple[str, ...] = ()
     """Names that lead to an address which cannot be that of the place, as sentences."""
-    traced: Candidate | None = None
+    traced: AddressCandidate | None = None
 
     def choose(self, round_number: int) -> None:
         """Trace the first candidate in listed order; later, if it is silent, the first that has answered."""
@@ -102,12 +102,12 @@ class Way:
 class Tracer:
     """Ways to several places, traced side by side."""
 
-    ways: list[Way]
-    plan: Plan
-    how: How
+    ways: list[TracedPath]
+    plan: ProbeBudget
+    how: TraceOptions
     ends_at: float
     """When to end at the latest, by the monotonic clock."""
-    names: Backwards | None = None
+    names: ReverseDns | None = None
     """Whom to ask what addresses are called."""
     round: int = -1
     complete: bool = False
@@ -116,11 +116,11 @@ class Tracer:
     """Whether nothing more will be told."""
     _round_began: float = 0.0
     _count: int = 0
-    _by_wire: dict[int, tuple[Candidate, int]] = field(default_factory=dict)
-    _by_stamp: dict[tuple[int, int], tuple[Candidate, int]] = field(default_factory=dict)
+    _by_wire: dict[int, tuple[AddressCandidate, int]] = field(default_factory=dict)
+    _by_stamp: dict[tuple[int, int], tuple[AddressCandidate, int]] = field(default_factory=dict)
 
     @property
-    def candidates(self) -> list[Candidate]:
+    def candidates(self) -> list[AddressCandidate]:
         """All addresses of all places."""
         return [each for way in self.ways for each in way.candidates]
 
@@ -195,7 +195,7 @@ class Tracer:
             for candidate in way.candidates:
                 self._prepare(candidate, traced=candidate is way.traced)
 
-    def _prepare(self, candidate: Candidate, *, traced: bool) -> None:
+    def _prepare(self, candidate: AddressCandidate, *, traced: bool) -> None:
         trail, itinerary = candidate.trail, candidate.itinerary
         echoes = [(probe.method, is_from_target(probe.state)) for probe in trail.of("echo")]
         candidate.mode = echo_mode(
@@ -212,7 +212,7 @@ class Tracer:
         itinerary.packets_each = PACKETS if by_tcp else 1
         itinerary.traces = traced
         itinerary.explores = candidate.explored_in == self.round
-        sizes: list[Step] = []
+        sizes: list[NextPacket] = []
         if traced and candidate.explored_in is not None and candidate.method != "tcp":
             sizes = mtu.steps(self.round - candidate.explored_in, trail, has_icmp=candidate.has_icmp)
         itinerary.begin(
@@ -223,7 +223,7 @@ class Tracer:
             sizes=sizes,
         )
 
-    def _send(self, candidate: Candidate, step: Step) -> None:
+    def _send(self, candidate: AddressCandidate, step: NextPacket) -> None:
         by_tcp = step.purpose == "echo" and candidate.mode == "tcp"
         engine: Engine = candidate.tcp if by_tcp else candidate.engine
         method: Method = "tcp" if by_tcp else candidate.method
@@ -231,7 +231,7 @@ class Tracer:
         number, wire = self._count, self._count & 0xFFFF
         moment = moment_now()
         self._by_wire[wire] = (candidate, number)
-        probe = Probe(step.purpose, method, step.ttl, self.round, step.length, Awaited(moment, None))
+        probe = ProbePacket(step.purpose, method, step.ttl, self.round, step.length, Awaited(moment, None))
         try:
             key = engine.send(candidate.address, wire, step.ttl, step.length)
         except OSError as error:
@@ -244,7 +244,7 @@ class Tracer:
         candidate.trail.sent(number, probe)
         candidate.itinerary.taken(step, time.monotonic())
 
-    def _refused(self, candidate: Candidate, why: str) -> None:
+    def _refused(self, candidate: AddressCandidate, why: str) -> None:
         candidate.refusals += 1
         sent = any(not isinstance(probe.state, NotSent) for probe in candidate.trail.probes.values())
         if candidate.refusals >= _REFUSALS_LIMIT and not sent:
@@ -286,7 +286,7 @@ def moment_now() -> Moment:
     return Moment((before + after) // 2, real)
 
 
-def _engines(candidates: Sequence[Candidate]) -> list[Engine]:
+def _engines(candidates: Sequence[AddressCandidate]) -> list[Engine]:
     found: dict[int, Engine] = {}
     for candidate in candidates:
         for engine in (candidate.engine, candidate.tcp):
@@ -294,30 +294,30 @@ def _engines(candidates: Sequence[Candidate]) -> list[Engine]:
     return list(found.values())
 
 
-class Workshop:
+class EngineFactory:
     """Opens the engines, one of each kind, and makes candidates of addresses."""
 
-    def __init__(self, plan: Plan, how: How) -> None:
+    def __init__(self, plan: ProbeBudget, how: TraceOptions) -> None:
         self._plan, self._how = plan, how
         self._engines: dict[Family, Engine | None] = {}
         self._tcp: dict[tuple[Family, int], Tcp] = {}
         self._limiters: dict[str, Limiter] = {}
 
-    def candidate(self, target: Target, family: Family, address: str) -> Candidate | None:
+    def candidate(self, target: TargetHost, family: Family, address: str) -> AddressCandidate | None:
         """None where no engine of this family may be had."""
         engine = self._engine(family)
         if engine is None:
             return None
         # An IPv4 address that is written as one of IPv6 leads to the same machine.
         limiter = self._limiters.setdefault(str(address_of(address) or address), Limiter())
-        return Candidate(
+        return AddressCandidate(
             target=target,
             family=family,
             address=address,
             engine=engine,
             tcp=self._by_tcp(family, target.port or self._how.port),
-            trail=Trail(address),
-            itinerary=Itinerary(self._plan, limiter),
+            trail=ProbeLog(address),
+            itinerary=SendSchedule(self._plan, limiter),
         )
 
     def _engine(self, family: Family) -> Engine | None:

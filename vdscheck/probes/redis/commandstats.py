@@ -28,7 +28,7 @@ OURS = ("auth", "config|get", "info", "latency|histogram", "latency|latest", "pi
 """What the measurement itself sends, by the names that INFO commandstats has."""
 
 
-class Account:
+class CommandStats:
     """A server's account of its work from one moment on."""
 
     def __init__(self, wire: Wire) -> None:

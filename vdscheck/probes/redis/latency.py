@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vdscheck.measurements import RedisLatency, RedisServing
 from vdscheck.plugin import Absent, Host, Reason, Recorder, UnavailableError, unmeasured
-from vdscheck.probes.redis.commandstats import Account, no_longer
+from vdscheck.probes.redis.commandstats import CommandStats, no_longer
 from vdscheck.probes.redis.connection import OverdueError, TcpState, Wire
 from vdscheck.probes.redis.process import here, process, waited_us
 from vdscheck.probes.redis.url import RedisServer
@@ -41,7 +41,7 @@ class _Measuring:
 
     def __init__(self, host: Host, wire: Wire) -> None:
         self._host, self._wire = host, wire
-        self._account = Account(wire)
+        self._account = CommandStats(wire)
         self._process = process(host, wire.peer_pid(), self._account.info)
         self._here = here(wire.server, wire.peer_address(), self._process)
         self._pings, self._connects = Recorder(), Recorder()

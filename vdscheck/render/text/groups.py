@@ -18,7 +18,7 @@ _NUMBER = r"(?<![\w.])\d(?:[\d.,]*\d)?(?!\w)"
 
 
 @frozen
-class Trouble:
+class Problem:
     """What one check found wrong, on one subject or on several."""
 
     findings: tuple[Finding, ...]
@@ -38,7 +38,7 @@ class Trouble:
 
 
 @frozen
-class Alike:
+class FindingGroup:
     """Findings that one sentence is true of."""
 
     findings: tuple[Finding, ...]
@@ -57,7 +57,7 @@ class Alike:
         return tuple(named)
 
 
-def troubles(findings: Sequence[Finding]) -> list[Trouble]:
+def troubles(findings: Sequence[Finding]) -> list[Problem]:
     """What is wrong, by check, worst first: by points, then by severity, fail before warn."""
     decided: dict[str, int] = {}
     wrong: dict[str, list[Finding]] = {}
@@ -66,11 +66,11 @@ def troubles(findings: Sequence[Finding]) -> list[Trouble]:
             decided[finding.id] = decided.get(finding.id, 0) + 1
         if finding.verdict in WRONG:
             wrong.setdefault(finding.id, []).append(finding)
-    found = [Trouble(tuple(sorted(group, key=_badness)), decided[name]) for name, group in wrong.items()]
+    found = [Problem(tuple(sorted(group, key=_badness)), decided[name]) for name, group in wrong.items()]
     return sorted(found, key=lambda trouble: (-trouble.points, _badness(trouble.worst), trouble.worst.id))
 
 
-def alike(findings: Iterable[Finding], verdict: Verdict, *, roughly: bool) -> list[Alike]:
+def alike(findings: Iterable[Finding], verdict: Verdict, *, roughly: bool) -> list[FindingGroup]:
     """The findings of this verdict, those of the same reason and sentence together; the weightiest first.
 
     Roughly: of one check also those whose sentences differ in nothing but numbers.
@@ -79,15 +79,15 @@ def alike(findings: Iterable[Finding], verdict: Verdict, *, roughly: bool) -> li
     for finding in findings:
         if finding.verdict is verdict:
             groups.setdefault((finding.reason, _of_any_subject(finding)), []).append(finding)
-    found = [Alike(tuple(group), said, reason) for (reason, said), group in groups.items()]
+    found = [FindingGroup(tuple(group), said, reason) for (reason, said), group in groups.items()]
     if roughly:
         found = _merged(found)
     said_of_one = [replace(a, sentence=a.findings[0].summary) if len(a.findings) == 1 else a for a in found]
     return sorted(said_of_one, key=lambda each: -max(finding.weight for finding in each.findings))
 
 
-def _merged(groups: Iterable[Alike]) -> list[Alike]:
-    found: dict[tuple[str, Reason | None, str], list[Alike]] = {}
+def _merged(groups: Iterable[FindingGroup]) -> list[FindingGroup]:
+    found: dict[tuple[str, Reason | None, str], list[FindingGroup]] = {}
     for group in groups:
         ids = {finding.id for finding in group.findings}
         shape = re.sub(_NUMBER, "…", group.sentence) if len(ids) == 1 else group.sentence
@@ -95,7 +95,7 @@ def _merged(groups: Iterable[Alike]) -> list[Alike]:
     return [
         same[0]
         if len(same) == 1
-        else Alike(tuple(finding for group in same for finding in group.findings), shape, reason)
+        else FindingGroup(tuple(finding for group in same for finding in group.findings), shape, reason)
         for (_, reason, shape), same in found.items()
     ]
 

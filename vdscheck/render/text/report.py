@@ -14,8 +14,8 @@ from vdscheck.render.text.fix import fix_section
 from vdscheck.render.text.groups import (
     NAME_LIMIT,
     NAMES_SHOWN,
-    Alike,
-    Trouble,
+    FindingGroup,
+    Problem,
     alike,
     listed,
     measured_and_why,
@@ -230,7 +230,7 @@ def _nothing_wrong(canvas: Canvas, report: Report) -> None:
 # What is wrong
 
 
-def _trouble(canvas: Canvas, trouble: Trouble, *, verbose: bool, brief: bool) -> None:
+def _trouble(canvas: Canvas, trouble: Problem, *, verbose: bool, brief: bool) -> None:
     worst = trouble.worst
     label = (worst.verdict.value.upper(), _STYLE[worst.verdict])
     if len(trouble.findings) == 1:
@@ -254,7 +254,7 @@ def _one(canvas: Canvas, finding: Finding, *, verbose: bool, brief: bool) -> Non
         _mending(canvas, finding.fix, indent=INDENT, verbose=verbose)
 
 
-def _several(canvas: Canvas, trouble: Trouble, *, verbose: bool, brief: bool) -> None:
+def _several(canvas: Canvas, trouble: Problem, *, verbose: bool, brief: bool) -> None:
     """What follows from it once, then each subject with what mends it; what mends all of them, once at the end."""
     shown = trouble.findings if verbose else trouble.findings[:SUBJECTS_SHOWN]
     whys = {measured_and_why(finding)[1] for finding in shown}
@@ -279,7 +279,7 @@ def _several(canvas: Canvas, trouble: Trouble, *, verbose: bool, brief: bool) ->
         _mending(canvas, fix, indent=INDENT, verbose=verbose)
 
 
-def _price(trouble: Trouble) -> str:
+def _price(trouble: Problem) -> str:
     unsure = "low confidence, " if trouble.worst.confidence is Confidence.LOW else ""
     price = f"costs {trouble.points:.1f}" if trouble.points else "costs nothing"
     return f"{trouble.worst.severity.value}, {unsure}{price}"
@@ -317,7 +317,7 @@ def _not_applicable(canvas: Canvas, report: Report) -> None:
     _alike(canvas, "N/A", alike(report.findings, Verdict.NOT_APPLICABLE, roughly=False), verbose=True)
 
 
-def _alike(canvas: Canvas, label: str, groups: Sequence[Alike], *, verbose: bool) -> None:
+def _alike(canvas: Canvas, label: str, groups: Sequence[FindingGroup], *, verbose: bool) -> None:
     shown = groups if verbose else groups[:GROUPS_SHOWN]
     canvas.blank()
     for number, group in enumerate(shown):
