@@ -65,8 +65,6 @@ def test_no_text_makes_a_parser_fail_otherwise_than_by_saying_so(text: str) -> N
     only_unavailable(lambda: cpuinfo.processors(text))
     only_unavailable(lambda: processors.counted(text))
     only_unavailable(lambda: mounts.parsed(text))
-    only_unavailable(lambda: memory.vmstat(text))
-    only_unavailable(lambda: nics.counted(text))
     only_unavailable(lambda: psi.parsed(text, "/proc/pressure/cpu", CpuPressure))
     only_unavailable(lambda: cgroups.whole(text))
     only_unavailable(lambda: drivers.kind_of(text, text))

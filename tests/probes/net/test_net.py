@@ -7,38 +7,13 @@ from pathlib import Path
 import pytest
 
 from vdscheck.measurements import TcpBuffers
-from vdscheck.model.absence import Reason, UnavailableError
+from vdscheck.model.absence import UnavailableError
 from vdscheck.probes.net import counters
 from vdscheck.probes.path import resolve
 from vdscheck.probes.path.packets import Family
 from vdscheck.probes.path.resolver_times import Asking
 from vdscheck.probes.sysctl import values
 from vdscheck.target.host import Host
-
-SNMP = """Ip: Forwarding DefaultTTL
-Ip: 1 64
-Tcp: RtoAlgorithm ActiveOpens OutSegs RetransSegs
-Tcp: 1 5 1000 7
-"""
-
-
-def test_tcp_counters_are_read_by_name() -> None:
-    assert counters.tcp_counters(SNMP) == {"OutSegs": 1000, "RetransSegs": 7}
-
-
-@pytest.mark.parametrize("text", ["", "Tcp: OutSegs\nTcp: 1\n", "Tcp: OutSegs RetransSegs\nTcp: x 1\n", "Tcp: x\n"])
-def test_what_does_not_count_segments_is_no_zero(text: str) -> None:
-    with pytest.raises(UnavailableError) as refused:
-        counters.tcp_counters(text)
-    assert refused.value.absent.reason is Reason.ERROR
-
-
-@pytest.mark.parametrize(
-    ("text", "dropped"),
-    [("", 0), ("000000ff 0000000a 0 0\n00000001 00000001\n", 11), ("x y\n1 zz\n", 0)],
-)
-def test_softnet_drops_are_those_of_all_cpus(text: str, dropped: int) -> None:
-    assert counters.softnet_dropped(text) == dropped
 
 
 def captured(tmp_path: Path, **files: str) -> Host:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vdscheck.linux import cgroups, optional_files
+from vdscheck.linux import cgroups, optional_files, procfs
 from vdscheck.linux.psi import stalls
 from vdscheck.measurements import Memory, MemoryPressure, Swapping
 from vdscheck.plugin import Host, Reason, UnavailableError, Window, probe, unmeasured
@@ -99,7 +99,7 @@ def _ballooned(host: Host, driver: str) -> int | None:
     Since 6.16 the kernel counts the pages of every balloon driver (nr_balloon_pages); before that
     only virtio's and VMware's are counted, as pages in and pages out (mm/balloon_compaction.c).
     """
-    counters = vmstat(host.read("/proc/vmstat"))
+    counters = procfs.vmstat(host)
     if "nr_balloon_pages" in counters:
         return _bytes(counters["nr_balloon_pages"], host)
     if driver in ("virtio_balloon", "vmw_balloon") and {"balloon_inflate", "balloon_deflate"} <= set(counters):
@@ -118,17 +118,6 @@ def _page_bytes(host: Host) -> int:
     except UnavailableError:
         return PAGE_BYTES
     return found if isinstance(found, int) and found in (4096, 16384, 65536) else PAGE_BYTES
-
-
-def vmstat(text: str) -> dict[str, int]:
-    """The counters of a /proc/vmstat text; what is not a name and a number is left out."""
-    found: dict[str, int] = {}
-    for line in text.split("\n"):
-        name, _, number = line.partition(" ")
-        value = cgroups.whole(number.strip())
-        if name and value is not None:
-            found[name] = value
-    return found
 
 
 @probe(
@@ -154,7 +143,7 @@ def swapping(host: Host) -> Iterator[Swapping]:
 
 
 def _swapped(host: Host) -> tuple[int, int]:
-    counters = vmstat(host.read("/proc/vmstat"))
+    counters = procfs.vmstat(host)
     if "pswpin" not in counters or "pswpout" not in counters:
         why = "/proc/vmstat does not count swapped pages: a kernel without swap"
         raise UnavailableError(unmeasured(Reason.UNSUPPORTED, why))

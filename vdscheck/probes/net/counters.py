@@ -3,13 +3,11 @@
 import time
 from collections.abc import Iterator
 
-from vdscheck.linux import cgroups, optional_files
+from vdscheck.linux import cgroups, optional_files, procfs
 from vdscheck.measurements.net import NetworkWindow
-from vdscheck.plugin import Host, Reason, UnavailableError, Window, probe, unmeasured
+from vdscheck.plugin import Host, NotFoundError, Reason, UnavailableError, Window, probe, unmeasured
 
 _STEP_S = 0.25
-_DROPPED_COLUMN = 1
-"""Of /proc/net/softnet_stat: packets dropped since the queue was full (net/core/net-procfs.c)."""
 
 
 @probe(
@@ -38,34 +36,18 @@ def counters(host: Host) -> Iterator[NetworkWindow]:
 
 
 def _counted(host: Host) -> dict[str, int]:
-    found = tcp_counters(host.read("/proc/net/snmp"))
-    found["softnet"] = softnet_dropped(optional_files.text(host, "/proc/net/softnet_stat") or "")
+    tcp = procfs.paired(host, "/proc/net/snmp", "Tcp")
+    if not {"OutSegs", "RetransSegs"} <= set(tcp):
+        raise UnavailableError(unmeasured(Reason.ERROR, "/proc/net/snmp does not count TCP segments"))
+    found = {"OutSegs": tcp["OutSegs"], "RetransSegs": tcp["RetransSegs"], "softnet": _softnet_dropped(host)}
     for name in ("rx_missed_errors", "rx_fifo_errors", "rx_dropped"):
         each = (optional_files.line(host, path) for path in host.glob(f"/sys/class/net/*/statistics/{name}"))
         found[name] = sum(filter(None, (cgroups.whole(text or "") for text in each)))
     return found
 
 
-def tcp_counters(text: str) -> dict[str, int]:
-    """OutSegs and RetransSegs of a /proc/net/snmp text. Raises UnavailableError where they are not in it."""
-    lines = [line.split() for line in text.splitlines() if line.startswith("Tcp:")]
-    names, values = (lines[0], lines[1]) if len(lines) == 2 else ([], [])  # noqa: PLR2004 - names and values
-    found = dict(zip(names, values, strict=False))
-    counts = {name: cgroups.whole(found.get(name, "")) for name in ("OutSegs", "RetransSegs")}
-    known = {name: count for name, count in counts.items() if count is not None}
-    if len(known) < len(counts):
-        raise UnavailableError(unmeasured(Reason.ERROR, "/proc/net/snmp does not count TCP segments"))
-    return known
-
-
-def softnet_dropped(text: str) -> int:
-    """The packets dropped by all CPUs, from a /proc/net/softnet_stat text."""
-    total = 0
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) > _DROPPED_COLUMN:
-            try:
-                total += int(words[_DROPPED_COLUMN], 16)
-            except ValueError:
-                continue
-    return total
+def _softnet_dropped(host: Host) -> int:
+    try:
+        return procfs.softnet(host)[0]
+    except NotFoundError:  # a container may not see it
+        return 0

@@ -2,7 +2,7 @@
 
 import re
 
-from vdscheck.linux import cgroups, ownership
+from vdscheck.linux import cgroups, ownership, procfs
 from vdscheck.linux.mounts import Mount, covering, parsed
 from vdscheck.measurements import (
     KERNEL_KEYS,
@@ -102,7 +102,7 @@ def _no_such_key(key: str) -> Absent:
 @probe("sysctl.tcp-counters", formerly="kernel.tcp-counters", cheap=True, deadline_s=2.0)
 def tcp_counters(host: Host) -> TcpCounters:
     """Reads /proc/net/netstat, /proc/net/snmp and /proc/net/sockstat."""
-    counters = _paired(host.read("/proc/net/netstat"), "TcpExt") | _paired(host.read("/proc/net/snmp"), "Tcp")
+    counters = procfs.paired(host, "/proc/net/netstat", "TcpExt") | procfs.paired(host, "/proc/net/snmp", "Tcp")
     return TcpCounters(
         listen_overflows=_counter(counters, "ListenOverflows"),
         listen_drops=_counter(counters, "ListenDrops"),
@@ -113,17 +113,6 @@ def tcp_counters(host: Host) -> TcpCounters:
         time_wait=_time_wait(host.read("/proc/net/sockstat")),
         active_opens=_counter(counters, "ActiveOpens"),
     )
-
-
-def _paired(text: str, family: str) -> dict[str, int]:
-    """The counters of a file that has a line of names and then a line of values for each family."""
-    lines = [line.split() for line in text.splitlines() if line.startswith(f"{family}:")]
-    found: dict[str, int] = {}
-    for names, numbers in zip(lines[::2], lines[1::2], strict=False):
-        for name, number in zip(names[1:], numbers[1:], strict=False):
-            if re.fullmatch(r"-?[0-9]{1,18}", number):
-                found[name] = int(number)
-    return found
 
 
 def _counter(counters: dict[str, int], name: str) -> int:
@@ -186,25 +175,20 @@ def conntrack(host: Host) -> Conntrack:
 @probe("sysctl.swap", formerly="kernel.swap", cheap=True, deadline_s=2.0)
 def swap(host: Host) -> SwapSpace:
     """Reads SwapTotal and SwapFree of /proc/meminfo, pswpin and pswpout of /proc/vmstat."""
-    kib = _numbers(host, "/proc/meminfo", ("SwapTotal", "SwapFree"), r"^%s:\s+([0-9]{1,15}) kB$")
-    pages = _numbers(host, "/proc/vmstat", ("pswpin", "pswpout"), r"^%s ([0-9]{1,18})$")
+    amounts, counters = procfs.meminfo_bytes(host), procfs.vmstat(host)
+    for path, found, names in (
+        ("/proc/meminfo", amounts, ("SwapTotal", "SwapFree")),
+        ("/proc/vmstat", counters, ("pswpin", "pswpout")),
+    ):
+        lacking = next((name for name in names if name not in found), None)
+        if lacking is not None:
+            raise UnavailableError(unmeasured(Reason.UNSUPPORTED, f"{path} says nothing of {lacking}"))
     return SwapSpace(
-        total_bytes=kib["SwapTotal"] * 1024,
-        used_bytes=max(0, kib["SwapTotal"] - kib["SwapFree"]) * 1024,
-        pages_in_since_boot=pages["pswpin"],
-        pages_out_since_boot=pages["pswpout"],
+        total_bytes=amounts["SwapTotal"],
+        used_bytes=max(0, amounts["SwapTotal"] - amounts["SwapFree"]),
+        pages_in_since_boot=counters["pswpin"],
+        pages_out_since_boot=counters["pswpout"],
     )
-
-
-def _numbers(host: Host, path: str, names: tuple[str, ...], line: str) -> dict[str, int]:
-    text = host.read(path)
-    found = {}
-    for name in names:
-        match = re.search(line % name, text, re.MULTILINE | re.ASCII)
-        if not match:
-            raise UnavailableError(unmeasured(Reason.UNSUPPORTED, f"{path} says nothing of {name}"))
-        found[name] = int(match[1])
-    return found
 
 
 @probe("sysctl.buffers", formerly="net.buffers", cheap=True, deadline_s=2.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vdscheck.linux import optional_files
+from vdscheck.linux import optional_files, procfs
 from vdscheck.linux.drivers import driver_of, kind_of
 from vdscheck.measurements import Nic, Nics, SoftNet
 from vdscheck.plugin import Host, Reason, UnavailableError, probe, unmeasured
@@ -74,30 +74,5 @@ def _more_queues(host: Host, name: str, driver: str | None) -> bool | None:
 @probe("virt.softnet", formerly="machine.softnet", cheap=True, deadline_s=2.0)
 def softnet(host: Host) -> SoftNet:
     """Adds up the second and third column of /proc/net/softnet_stat over all CPUs."""
-    return counted(host.read("/proc/net/softnet_stat"))
-
-
-def counted(text: str) -> SoftNet:
-    """The drops and squeezes of a softnet_stat text, whose columns are hexadecimal."""
-    dropped = squeezed = lines = 0
-    for line in text.split("\n"):
-        words = line.split()
-        if not words:
-            continue
-        try:
-            dropped += _hexadecimal(words[1])
-            squeezed += _hexadecimal(words[2])
-        except (IndexError, ValueError) as error:
-            why = "/proc/net/softnet_stat is not what a kernel writes there"
-            raise UnavailableError(unmeasured(Reason.ERROR, why)) from error
-        lines += 1
-    if lines == 0:
-        raise UnavailableError(unmeasured(Reason.ERROR, "/proc/net/softnet_stat has no line for any CPU"))
+    dropped, squeezed = procfs.softnet(host)
     return SoftNet(dropped=dropped, squeezed=squeezed)
-
-
-def _hexadecimal(word: str) -> int:
-    if len(word) != 8:  # noqa: PLR2004 - the kernel writes %08x
-        message = "not a counter of 32 bits"
-        raise ValueError(message)
-    return int(word, 16)

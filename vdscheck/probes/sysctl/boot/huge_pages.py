@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from vdscheck.linux import tmpfiles_d
+from vdscheck.linux import procfs, tmpfiles_d
 from vdscheck.linux.mounts import Emptied
 from vdscheck.linux.systemd_units import Units
 from vdscheck.measurements import HugePagesAtBoot, LateWriter
@@ -92,10 +92,9 @@ def _begin(host: Host, line: CommandLine) -> _Begin:
 
 def _memory_bytes(host: Host) -> int | None:
     try:
-        found = re.search(r"(?ma)^MemTotal:\s+([0-9]{1,15}) kB$", host.read("/proc/meminfo"))
+        return procfs.meminfo_bytes(host).get("MemTotal")
     except UnavailableError:
         return None
-    return int(found[1]) * 1024 if found else None
 
 
 def _configured(host: Host, release: str | None) -> Iterator[_Begin]:
