@@ -60,9 +60,21 @@ def _receive(number: int, _frame: object) -> None:
     now_s = os.times().elapsed
     # Python may run this once more between any two instructions of it: what is asked for first is noted first.
     if _received_at_s and now_s - _received_at_s[0] > SAME_INTERRUPTION_S and number != signal.SIGHUP:
+        _say_what_stands()
         os._exit(128 + number)
     _received_at_s.append(now_s)
     _received.append(number)
+
+
+def _say_what_stands() -> None:
+    """Where a fix stands that was begun, by nothing that would have to be imported."""
+    found, polls = sys.modules.get("vdscheck.process.standing"), sys.modules.get("select")
+    line = "" if found is None else found.line()
+    try:
+        if line and polls is not None and polls.select([], [2], [], 0)[1]:  # who reads nothing is not waited for
+            os.write(2, f"vdscheck: {line}\n".encode("ascii", "backslashreplace"))
+    except (OSError, ValueError):
+        return
 
 
 def _open_standard_streams() -> None:
@@ -143,6 +155,7 @@ def _say_failure(error: BaseException) -> None:
         said = said if limit is None else f"{limit} stopped the program; raise it and run again"
     with suppress(OSError):
         os.write(2, f"vdscheck: no report: {said}\n".encode("utf-8", "backslashreplace"))
+    _say_what_stands()
 
 
 if __name__ == "__main__":

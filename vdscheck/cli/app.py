@@ -54,7 +54,7 @@ from vdscheck.cli.options import (
     Yes,
     checks,
 )
-from vdscheck.process import signals
+from vdscheck.process import signals, standing
 from vdscheck.process.limits import limit_of
 from vdscheck.target import secrets
 
@@ -561,6 +561,7 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
     except SystemExit as end:  # how the shell completion ends
         return 2 if end.code else 0
     except signals.StoppedError:
+        _say_what_stands()
         return 128 + received[0]
     except _REFUSALS as error:
         return _refused(_one_line(error), 2)
@@ -569,8 +570,23 @@ def program(received: Sequence[int], arguments: Sequence[str] | None = None) -> 
             return _refused(
                 "the shell asks for completions by COMP_WORDS and COMP_CWORD: they are not there or wrong", 2
             )
-        return _failed(error)
+        code = _failed(error)
+        _say_what_stands()
+        return code
+    if result == FAILED:
+        _say_what_stands()
     return result if isinstance(result, int) else 0
+
+
+FAILED = 4
+
+
+def _say_what_stands() -> None:
+    """Where a fix stands that was begun: the report that says so may not have come out."""
+    from vdscheck.render.formats import say
+
+    if standing.line():
+        say(f"vdscheck: {standing.line()}")
 
 
 _REFUSALS: tuple[type[BaseException], ...] = (typer.BadParameter.__mro__[2],)

@@ -1,7 +1,7 @@
 """`run --fix` between a report and the next one: what is shown, what is asked, and what the report says of it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -37,6 +37,8 @@ class Mender:
     terminal: Terminal
     shows_first: bool
     """Whether a person sees the report before the question."""
+    draw: Callable[[Report], object]
+    """Draws a report in every format that was asked for."""
     _refused: str | None = field(default=None, init=False)
     _recovered: bool = field(default=False, init=False)
     """Whether something was given back: then it cannot be said that nothing was changed."""
@@ -74,6 +76,7 @@ class Mender:
         if self._refused is not None:
             return replace(first, fix=fix_of_nothing("refused", self._refused, first.score.value)), False
         self.bench.ask = lambda record: self._asked(first, record)
+        self.bench.rehearse = lambda record: self.draw(replace(first, fix=record))
         result = carried_out(self.bench, first.measurements, self.terms)
         if self._foreseen is not None:
             result.record = replace(result.record, detail=would_not(self._foreseen))

@@ -64,6 +64,8 @@ def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -
         return report_of(settings, catalogue, rules, note, target, measurements, warnings)
 
     shown = None if instrument is None else partial(_shown, catalogue)
+    terminal = replace(settings.terminal, kinds=catalogue.kinds)
+    drawn = partial(draw, settings=settings, terminal=terminal, instrument=shown)
     plans = settings.plans and instrument is None
     entries = _probes(catalogue, rules, plans=plans)
 
@@ -107,7 +109,7 @@ def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -
         )
         terms = Terms(asked.yes, not settings.fixes, asked.command)
         shows_first = settings.outputs[0][0] == "text" and not asked.yes
-        mend = Mender(bench, terms, settings.terminal, shows_first)
+        mend = Mender(bench, terms, settings.terminal, shows_first, drawn)
         warnings += mend.recovered()
     outcome = measured(host, entries)
     warnings += [*outcome.warnings, *_unfinished(host, catalogue, aloud=settings.terminal.quiet)]
@@ -121,7 +123,7 @@ def _run(asked: Asked, received: Sequence[int], instrument: Instrument | None) -
     if received:  # also after all was measured: the exit code says that it was ended early, and so does the report
         found = replace(found, run=replace(found.run, complete=False))
     return write(
-        draw(found, settings, replace(settings.terminal, kinds=catalogue.kinds), shown),
+        drawn(found),
         settings,
         received,
         failed=failed,

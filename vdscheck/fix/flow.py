@@ -13,6 +13,7 @@ from vdscheck.fix.journal import FOLDER as JOURNAL
 from vdscheck.fix.journal import Entry, Journal
 from vdscheck.fix.plan import Foresee, Ground, Kinds, Name, Plan, StatedBy, plan, worse
 from vdscheck.fix.transaction import (
+    GIVES_BACK,
     ChangedMeanwhileError,
     Desk,
     GivenBackError,
@@ -32,6 +33,7 @@ from vdscheck.model.fixes import FixChange, FixRecord, LeftAlone
 from vdscheck.model.judgement import Finding
 from vdscheck.model.records import frozen
 from vdscheck.model.report import Measurements
+from vdscheck.process import standing
 from vdscheck.process.guard import last_to_be_killed
 from vdscheck.target.host import Host
 from vdscheck.target.what_if import WhatIfHost
@@ -69,6 +71,8 @@ class Bench:
     stated_by: StatedBy = lambda _check_id, _source: ()
     ask: Callable[[FixRecord], bool | None] = lambda _record: None
     """Shows a plan and asks; None where there is nobody to ask."""
+    rehearse: Callable[[FixRecord], object] = lambda _record: None
+    """Draws what is to be reported: what that needs is there, or fails, before anything is written."""
 
 
 @dataclass
@@ -278,6 +282,7 @@ def _applied(
     why = _read_only(made, bench)
     if why is not None:
         return Result(found, replace(record, outcome="refused", detail=why))
+    bench.rehearse(record)
     try:
         for kind in bench.desk.kinds.values():
             bench.desk.file(kind)
@@ -320,6 +325,7 @@ def _kept(entry: Entry, journal: Journal, bench: Bench, found: Measurements) -> 
         if wrong:
             raise FixError("; ".join(wrong))
         journal.advance(entry, "held")
+        standing.note(f"fix {entry.id} is applied and holds: {GIVES_BACK}")
     return outcome
 
 

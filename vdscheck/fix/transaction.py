@@ -29,6 +29,7 @@ from vdscheck.linux import ownership
 from vdscheck.model.absence import UnavailableError
 from vdscheck.model.fixes import FixChange, LeftAlone
 from vdscheck.model.records import frozen
+from vdscheck.process import standing
 from vdscheck.process.guard import LostChildError, NoAnswerError, in_child
 from vdscheck.process.signals import deaf, interrupted
 from vdscheck.target.host import Host, NotFoundError, network_namespace_cookie
@@ -38,6 +39,7 @@ OTHERS_WRITE = 0o022
 GIVE_BACK_LIMIT_S = 20.0
 """How long a fix that was interrupted, or does not hold, may take to give back what it changed."""
 AGAIN = "`vdscheck undo` tries again"
+GIVES_BACK = "`vdscheck undo` gives it back"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 NAMESPACE = "/proc/self/ns/net"
 NAMESPACE_OF_PID_1 = "/proc/1/ns/net"
@@ -173,6 +175,7 @@ def apply(
         time.strftime("%Y%m%d", time.gmtime()),
         is_open=all(_is_open(desk, kind, before[kind.name]) for kind in desk.kinds.values()),
     )
+    standing.note(f"fix {entry.id} was begun, and is not known to hold: {GIVES_BACK}")
     with giving_back(entry, desk, journal):
         _carry_out(entry, desk, stopped)
     return entry
@@ -212,11 +215,14 @@ def _reverted(why: str, entry: Entry, desk: Desk, journal: Journal) -> FixError:
                 stopped=lambda: False,
             )
     except FixError as error:
+        standing.note(f"of fix {entry.id} not all could be given back: {AGAIN}")
         return GivenBackError(f"{why}; and not all could be given back: {error}; {AGAIN}", entry, ())
     except (NoAnswerError, LostChildError) as error:
+        standing.note(f"of fix {entry.id} not all could be given back, or not be noted: {AGAIN}")
         left = list(_not_back(entry, desk))
         what = "what was changed could not be given back" if left else "all of it is as it was, and could not be noted"
         return GivenBackError(f"{why}; {'; '.join([f'{what}: {error.strerror}', *left])}; {AGAIN}", entry, ())
+    standing.note(f"fix {entry.id} was given back")
     return GivenBackError(why if done.untold is None else f"{why}; {done.untold}", entry, done.left)
 
 
@@ -674,7 +680,10 @@ def undo(journal: Journal, desk: Desk) -> GivenBack | None:
     if entry.state == "held":
         with suppress(NoRoomError):
             entry = journal.advance(entry, "undoing")
-    return give_back(entry, desk, journal, state, wanted)
+    standing.note(f"of fix {entry.id} perhaps not all was given back: {AGAIN}")
+    done = give_back(entry, desk, journal, state, wanted)
+    standing.note(f"fix {entry.id} was given back")
+    return done
 
 
 def recover(journal: Journal, desk: Desk) -> list[GivenBack]:
