@@ -56,7 +56,8 @@ def uptime_s() -> float:
 
 
 def test_the_guide_shows_a_whole_package() -> None:
-    assert set(files_shown()) == {"pyproject.toml", "acme_vdscheck/__init__.py", "acme_vdscheck/acme.toml"}
+    package = {"pyproject.toml", "acme_vdscheck/__init__.py", "acme_vdscheck/acme.toml"}
+    assert set(files_shown()) == package | {"test_acme.py"}
 
 
 @pytest.mark.xdist_group("plugin")
@@ -96,3 +97,16 @@ def test_the_check_is_listed_and_explained_as_ours_are(programs: Path) -> None:
     explained = " ".join(vdscheck(programs, "explain", "uptime.days").stdout.split())
     assert "A kernel that has run for months" in explained
     assert "Acme reboots every quarter" in explained
+
+
+@pytest.mark.xdist_group("plugin")
+def test_the_tests_of_the_package_pass(programs: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_acme.py").write_text(files_shown()["test_acme.py"])
+    calls = (
+        "from pathlib import Path; import test_acme as tests; "
+        "tests.test_the_probe_reads_the_first_number(Path('host')); tests.test_each_verdict()"
+    )
+    done = subprocess.run(
+        [programs / "python", "-c", calls], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,6 +1,5 @@
 """Every verdict of the checks of steal, jitter and loopback, and what their findings say."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.catalogue.catalogue import Catalogue
+from vdscheck import testing
 from vdscheck.measurements import Gap, HostLoad, LoopbackRtt, Machine, Spin, StealTicks, Throttling, TimeLost
-from vdscheck.model.absence import Absent, Reason, unmeasured
+from vdscheck.model.absence import Reason, unmeasured
 from vdscheck.model.judgement import Confidence, Judgement, Verdict
 from vdscheck.plugin import Recorder
-from vdscheck.ruleset.ruleset import build
-from vdscheck.threshold import absent_judgement
 
 PASS, WARN, FAIL = Verdict.PASS, Verdict.WARN, Verdict.FAIL
 UNKNOWN, NOT_HERE = Verdict.UNKNOWN, Verdict.NOT_APPLICABLE
@@ -71,15 +68,10 @@ def loopback(*samples_ns: int, count: int = 1000) -> LoopbackRtt:
     return LoopbackRtt(window_s=0.5, request_bytes=14, reply_bytes=7, rtt=found)
 
 
-@pytest.fixture(scope="module")
-def limits(catalogue: Catalogue) -> Mapping[str, Mapping[str, Any]]:
-    return build(catalogue, ["web"], {}, "test").limits
-
-
-def asked(catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, **given_values: Any) -> Judgement:
-    values = {"load": IDLE, **({} if "found" in given_values else {"machine": KVM}), **given_values}
-    result: Any = catalogue.checks[check_id].check.function(**{**limits[check_id], **values})
-    return absent_judgement(result) if isinstance(result, Absent) else result
+def asked(check_id: str, **given: Any) -> Judgement:
+    """What a check says on an idle KVM guest."""
+    usual = {"load": IDLE} if "found" in given else {"load": IDLE, "machine": KVM}
+    return testing.judged(check_id, **{**usual, **given})
 
 
 CASES: list[tuple[str, dict[str, Any], Verdict]] = [
@@ -110,68 +102,64 @@ CASES: list[tuple[str, dict[str, Any], Verdict]] = [
 
 
 @pytest.mark.parametrize(("check_id", "measured", "verdict"), CASES, ids=lambda value: str(value)[:60])
-def test_each_check_gives_each_of_its_verdicts(
-    catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, measured: dict[str, Any], verdict: Verdict
-) -> None:
-    judged = asked(catalogue, limits, check_id, **measured)
+def test_each_check_gives_each_of_its_verdicts(check_id: str, measured: dict[str, Any], verdict: Verdict) -> None:
+    judged = asked(check_id, **measured)
     assert judged.verdict is verdict, judged.summary
     assert (judged.reason is not None) == (verdict is UNKNOWN)
     assert judged.summary
 
 
-def test_less_than_a_tick_is_said_to_be_less_than_a_tick(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
-    judged = asked(catalogue, limits, "cpu.steal", spin=QUIET)
+def test_less_than_a_tick_is_said_to_be_less_than_a_tick() -> None:
+    judged = asked("cpu.steal", spin=QUIET)
     assert "less than a tick of 10 ms on each CPU; 0.1 % since boot" in judged.summary
     assert "with a load of our own on 2 CPUs" in judged.summary
 
 
-def test_a_counter_that_never_moved_may_not_be_one(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+def test_a_counter_that_never_moved_may_not_be_one() -> None:
     never = replace(QUIET, steal=replace(TICKS, steal_before=0, steal_after=0))
-    judged = asked(catalogue, limits, "cpu.steal", spin=never)
+    judged = asked("cpu.steal", spin=never)
     assert "none since boot: not every hypervisor reports it" in judged.summary
     assert judged.confidence is Confidence.HIGH
-    hidden = asked(catalogue, limits, "cpu.steal", spin=replace(never, lost=replace(NOTHING, hidden_s=0.5)))
+    hidden = asked("cpu.steal", spin=replace(never, lost=replace(NOTHING, hidden_s=0.5)))
     assert "another 5 % vanished" in hidden.summary
     assert hidden.verdict is PASS
     assert hidden.confidence is Confidence.LOW
 
 
-def test_hidden_time_within_the_limit_is_evidence_only(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
-    judged = asked(catalogue, limits, "cpu.steal", spin=replace(QUIET, lost=replace(NOTHING, hidden_s=0.05)))
+def test_hidden_time_within_the_limit_is_evidence_only() -> None:
+    judged = asked("cpu.steal", spin=replace(QUIET, lost=replace(NOTHING, hidden_s=0.05)))
     assert "vanished" not in judged.summary
     assert judged.confidence is Confidence.HIGH
     assert ("hidden", 0.05) in {(each.name, each.value) for each in judged.evidence}
 
 
-def test_in_a_container_it_is_said_whose_counter_it_is(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
-    judged = asked(catalogue, limits, "cpu.steal", spin=stolen(5), machine=replace(KVM, container="lxc"))
+def test_in_a_container_it_is_said_whose_counter_it_is() -> None:
+    judged = asked("cpu.steal", spin=stolen(5), machine=replace(KVM, container="lxc"))
     assert "counted by the kernel that runs this lxc container" in judged.summary
 
 
-def test_throttling_is_named_with_the_quota_and_its_counters(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+def test_throttling_is_named_with_the_quota_and_its_counters() -> None:
     counted = Throttling(quota_cpus=0.5, periods=50, throttled_periods=49, throttled_s=4.9)
     spin = replace(lossy(throttling_s=4.9, other_tasks_s=0.01), throttling=counted)
-    judged = asked(catalogue, limits, "cpu.jitter", spin=spin)
+    judged = asked("cpu.jitter", spin=spin)
     assert "CPU quota of 0.5 CPUs throttles (49 of 50 periods, 4.9 s)" in judged.summary
     assert "to throttling (4.9 s)" in judged.summary
     assert judged.fix is not None
     names = {each.name: each.value for each in judged.evidence}
     assert names["throttled_periods"] == 49
-    unknown_group = asked(catalogue, limits, "cpu.jitter", spin=replace(spin, throttling=None))
+    unknown_group = asked("cpu.jitter", spin=replace(spin, throttling=None))
     assert "the CPU quota of the control group throttles" in unknown_group.summary
 
 
-def test_throttling_that_alone_is_too_much_is_named_beside_a_larger_cause(
-    catalogue: Catalogue, limits: Mapping[str, Any]
-) -> None:
-    judged = asked(catalogue, limits, "cpu.jitter", spin=lossy(throttling_s=0.4, other_tasks_s=0.6))
+def test_throttling_that_alone_is_too_much_is_named_beside_a_larger_cause() -> None:
+    judged = asked("cpu.jitter", spin=lossy(throttling_s=0.4, other_tasks_s=0.6))
     assert "the CPU quota of the control group throttles" in judged.summary
     assert "to other tasks (600 ms), throttling (400 ms)" in judged.summary
     assert judged.fix is not None
 
 
-def test_throttling_that_alone_would_pass_is_not_blamed(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
-    judged = asked(catalogue, limits, "cpu.jitter", spin=lossy(throttling_s=0.009, other_tasks_s=0.6))
+def test_throttling_that_alone_would_pass_is_not_blamed() -> None:
+    judged = asked("cpu.jitter", spin=lossy(throttling_s=0.009, other_tasks_s=0.6))
     assert "quota" not in judged.summary
     assert judged.fix is None
 
@@ -190,14 +178,12 @@ def test_throttling_that_alone_would_pass_is_not_blamed(catalogue: Catalogue, li
         (replace(QUIET, cpus=1, usable_cpus=64), KVM, "with a load of our own on 1 CPU of 64"),
     ],
 )
-def test_jitter_says_where_the_time_went(
-    catalogue: Catalogue, limits: Mapping[str, Any], spin: Spin, machine: Machine, words: str
-) -> None:
-    assert words in asked(catalogue, limits, "cpu.jitter", spin=spin, machine=machine).summary
+def test_jitter_says_where_the_time_went(spin: Spin, machine: Machine, words: str) -> None:
+    assert words in asked("cpu.jitter", spin=spin, machine=machine).summary
 
 
-def test_processes_that_were_cut_short_are_evidence(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
-    judged = asked(catalogue, limits, "cpu.jitter", spin=replace(QUIET, ended_early=1))
+def test_processes_that_were_cut_short_are_evidence() -> None:
+    judged = asked("cpu.jitter", spin=replace(QUIET, ended_early=1))
     assert ("ended_early", 1) in {(each.name, each.value) for each in judged.evidence}
 
 
@@ -209,11 +195,9 @@ def test_processes_that_were_cut_short_are_evidence(catalogue: Catalogue, limits
         ("cpu.loopback-rtt", {"found": loopback(20_000)}),
     ],
 )
-def test_a_host_that_was_busy_is_named(
-    catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, measured: dict[str, Any]
-) -> None:
-    assert BUSY.in_words in asked(catalogue, limits, check_id, **measured, load=BUSY).summary
-    assert "busy" not in asked(catalogue, limits, check_id, **measured).summary
+def test_a_host_that_was_busy_is_named(check_id: str, measured: dict[str, Any]) -> None:
+    assert BUSY.in_words in asked(check_id, **measured, load=BUSY).summary
+    assert "busy" not in asked(check_id, **measured).summary
 
 
 FIGURES = st.builds(
@@ -224,10 +208,10 @@ FIGURES = st.builds(
 )
 
 
-def test_no_figures_make_a_check_fail_to_judge(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+def test_no_figures_make_a_check_fail_to_judge() -> None:
     @given(FIGURES)
     def judged(spin: Spin) -> None:
         for check_id in ("cpu.steal", "cpu.jitter"):
-            assert asked(catalogue, limits, check_id, spin=spin).verdict in (PASS, WARN, FAIL)
+            assert asked(check_id, spin=spin).verdict in (PASS, WARN, FAIL)
 
     judged()

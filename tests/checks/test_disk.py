@@ -1,6 +1,5 @@
 """Every verdict of the checks of a disk's kind and speed, by tables."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vdscheck import testing
 from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import (
     DeviceActivity,
@@ -19,11 +19,10 @@ from vdscheck.measurements import (
     HostLoad,
     Machine,
 )
-from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
-from vdscheck.model.judgement import Confidence, Judgement, Verdict
+from vdscheck.model.absence import Reason, not_applicable, unmeasured
+from vdscheck.model.judgement import Confidence, Verdict
 from vdscheck.plugin import Distribution, Recorder
 from vdscheck.ruleset.ruleset import build
-from vdscheck.threshold import absent_judgement
 
 PASS, WARN, FAIL = Verdict.PASS, Verdict.WARN, Verdict.FAIL
 UNKNOWN, NOT_HERE = Verdict.UNKNOWN, Verdict.NOT_APPLICABLE
@@ -72,18 +71,6 @@ WORKING = DeviceActivity(
     busy_percent=99.0,
 )  # fmt: skip
 REST = DiskActivity(window_s=2.0, cpu_ticks=400, iowait_ticks=0, pressure_percent=0.0, devices=(WORKING,))
-
-
-@pytest.fixture(scope="module")
-def limits(catalogue: Catalogue) -> Mapping[str, Mapping[str, Any]]:
-    return build(catalogue, ["web"], {}, "test").limits
-
-
-def asked(catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, **given_values: Any) -> Judgement:
-    result = catalogue.checks[check_id].check.function(**{**dict(limits[check_id]), **given_values})
-    judged = absent_judgement(result) if isinstance(result, Absent) else result
-    assert isinstance(judged, Judgement)
-    return judged
 
 
 def under(*devices: DiskDevice, followed: bool = True) -> dict[str, Any]:
@@ -181,38 +168,30 @@ CASES: list[tuple[str, dict[str, Any], Verdict, str]] = [
 @pytest.mark.parametrize(
     ("check_id", "values", "verdict", "said"), CASES, ids=lambda each: each if isinstance(each, str) else ""
 )
-def test_the_verdict_and_what_is_said(
-    catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, values: dict[str, Any], verdict: Verdict, said: str
-) -> None:
-    judged = asked(catalogue, limits, check_id, **values)
+def test_the_verdict_and_what_is_said(check_id: str, values: dict[str, Any], verdict: Verdict, said: str) -> None:
+    judged = testing.judged(check_id, **values)
     assert judged.verdict is verdict, judged.summary
     assert said in judged.summary
     assert (judged.reason is not None) is (verdict is UNKNOWN)
 
 
-def test_a_disk_that_could_not_be_followed_to_is_nvme_with_little_confidence(
-    catalogue: Catalogue, limits: Mapping[str, Any]
-) -> None:
-    judged = asked(catalogue, limits, "disk.nvme", **under(NVME, followed=False))
+def test_a_disk_that_could_not_be_followed_to_is_nvme_with_little_confidence() -> None:
+    judged = testing.judged("disk.nvme", **under(NVME, followed=False))
     assert (judged.verdict, judged.confidence) == (PASS, Confidence.LOW)
 
 
-def test_pressure_without_iowait_is_a_pass_with_little_confidence(
-    catalogue: Catalogue, limits: Mapping[str, Any]
-) -> None:
-    judged = asked(catalogue, limits, "disk.iowait", activity=replace(REST, pressure_percent=80.0))
+def test_pressure_without_iowait_is_a_pass_with_little_confidence() -> None:
+    judged = testing.judged("disk.iowait", activity=replace(REST, pressure_percent=80.0))
     assert (judged.verdict, judged.confidence) == (PASS, Confidence.LOW)
     assert "vda busy 99 % with 20 under way, 31 reads/s of 12 ms, 900 writes/s of 25 ms" in judged.summary
-    quiet = asked(catalogue, limits, "disk.iowait", activity=REST)
+    quiet = testing.judged("disk.iowait", activity=REST)
     assert (quiet.confidence, "busy" in quiet.summary) == (Confidence.HIGH, False)
 
 
 @given(st.lists(st.sampled_from([NVME, EBS, VIRTIO]), min_size=1, max_size=3), st.floats(min_value=0.01, max_value=4))
-def test_behind_a_hypervisor_a_disk_is_never_found_to_be_nvme(
-    catalogue: Catalogue, limits: Mapping[str, Any], devices: list[DiskDevice], sync_ms: float
-) -> None:
+def test_behind_a_hypervisor_a_disk_is_never_found_to_be_nvme(devices: list[DiskDevice], sync_ms: float) -> None:
     values = {**under(*devices), **timed(fdatasync=spread((100, sync_ms)))}
-    judged = asked(catalogue, limits, "disk.nvme", **values)
+    judged = testing.judged("disk.nvme", **values)
     assert (judged.verdict is PASS) is all(device is NVME for device in devices)
 
 
@@ -220,44 +199,38 @@ SPEEDS = ("disk.read-latency", "disk.fsync-latency", "disk.iops")
 
 
 @pytest.mark.parametrize("check_id", SPEEDS)
-def test_a_busy_host_and_a_folder_that_stands_for_another_are_said(
-    catalogue: Catalogue, limits: Mapping[str, Any], check_id: str
-) -> None:
+def test_a_busy_host_and_a_folder_that_stands_for_another_are_said(check_id: str) -> None:
     elsewhere = replace(LATENCY, folder="/var/tmp", stands_for="/var/lib")
-    told = asked(catalogue, limits, check_id, latency=elsewhere, load=BUSY).summary
+    told = testing.judged(check_id, latency=elsewhere, load=BUSY).summary
     assert "the host was busy before this: 1.9 of 2 CPUs, load 4.0" in told
     assert "in /var/tmp" in told
     assert "on the device of /var/lib, where we may not write" in told
-    plain = asked(catalogue, limits, check_id, latency=LATENCY, load=NOT_RUN).summary
+    plain = testing.judged(check_id, latency=LATENCY, load=NOT_RUN).summary
     assert "busy" not in plain
     assert "may not write" not in plain
 
 
-def test_what_was_left_out_as_warm_up_is_said(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
-    assert "the first 200 left out (warm-up)" in asked(catalogue, limits, "disk.read-latency", **timed()).summary
-    assert "the first 30 left out (warm-up)" in asked(catalogue, limits, "disk.fsync-latency", **timed()).summary
+def test_what_was_left_out_as_warm_up_is_said() -> None:
+    assert "the first 200 left out (warm-up)" in testing.judged("disk.read-latency", **timed()).summary
+    assert "the first 30 left out (warm-up)" in testing.judged("disk.fsync-latency", **timed()).summary
 
 
-def test_a_read_that_a_cache_may_have_answered_says_so_with_the_whole_disk_beside_it(
-    catalogue: Catalogue, limits: Mapping[str, Any]
-) -> None:
-    with_device = asked(catalogue, limits, "disk.read-latency", **timed(device_read=spread((2000, 4.0))))
+def test_a_read_that_a_cache_may_have_answered_says_so_with_the_whole_disk_beside_it() -> None:
+    with_device = testing.judged("disk.read-latency", **timed(device_read=spread((2000, 4.0))))
     assert "it may come from the host's cache: anywhere on vda the p99 is 4 ms" in with_device.summary
-    without = asked(catalogue, limits, "disk.read-latency", latency=UNREAD, load=IDLE)
+    without = testing.judged("disk.read-latency", latency=UNREAD, load=IDLE)
     assert "it may come from the host's cache" in without.summary
     assert any("sudo may" in str(each.value) for each in without.evidence)
 
 
-def test_a_planted_factor_of_two_around_each_limit_flips_the_verdict(
-    catalogue: Catalogue, limits: Mapping[str, Any]
-) -> None:
+def test_a_planted_factor_of_two_around_each_limit_flips_the_verdict() -> None:
     for check_id, good, bad in (
         ("disk.read-latency", timed(read=spread((5000, 0.7))), timed(read=spread((5000, 1.4)))),
         ("disk.fsync-latency", timed(fdatasync=spread((2000, 7.0))), timed(fdatasync=spread((2000, 14.0)))),
         ("disk.iops", timed(iops=14_000.0), timed(iops=7_000.0)),
     ):
-        assert asked(catalogue, limits, check_id, **good).verdict is PASS
-        assert asked(catalogue, limits, check_id, **bad).verdict is FAIL
+        assert testing.judged(check_id, **good).verdict is PASS
+        assert testing.judged(check_id, **bad).verdict is FAIL
 
 
 def test_where_there_is_no_disk_every_check_of_it_is_not_applicable(catalogue: Catalogue) -> None:

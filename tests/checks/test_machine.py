@@ -1,6 +1,5 @@
 """Every verdict of the checks of the machine, its processors, memory, clock and disks."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.checks.test_cpu import QUIET, TICKS, loopback
+from vdscheck import testing
 from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import (
     ClockSource,
@@ -31,11 +31,9 @@ from vdscheck.measurements import (
     Swapping,
     TimeLost,
 )
-from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
-from vdscheck.model.judgement import Confidence, Judgement, Verdict
+from vdscheck.model.absence import Reason, not_applicable, unmeasured
+from vdscheck.model.judgement import Confidence, Verdict
 from vdscheck.plugin import AtLeast, ByHand
-from vdscheck.ruleset.ruleset import build
-from vdscheck.threshold import absent_judgement
 
 PASS, WARN, FAIL = Verdict.PASS, Verdict.WARN, Verdict.FAIL
 UNKNOWN, NOT_HERE = Verdict.UNKNOWN, Verdict.NOT_APPLICABLE
@@ -85,18 +83,6 @@ ROOT = FileSystem(
 )
 NO_CARD = unmeasured(Reason.UNSUPPORTED, "no network card can be seen from here")
 NO_OFFER = not_applicable("no chosen profile sets this limit")
-
-
-@pytest.fixture(scope="module")
-def limits(catalogue: Catalogue) -> Mapping[str, Mapping[str, Any]]:
-    return build(catalogue, ["web"], {}, "test").limits
-
-
-def asked(catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, **given_values: Any) -> Any:
-    """What a check says of measurements, with the limits of the profile that is the default."""
-    thresholds = {} if "sold" in given_values else dict(limits.get(check_id, {}))
-    result = catalogue.checks[check_id].check.function(**{**thresholds, **given_values})
-    return absent_judgement(result) if isinstance(result, Absent) else result
 
 
 CASES: list[tuple[str, dict[str, Any], Verdict]] = [
@@ -263,10 +249,8 @@ CASES: list[tuple[str, dict[str, Any], Verdict]] = [
 
 
 @pytest.mark.parametrize(("check_id", "measured", "verdict"), CASES, ids=lambda value: str(value)[:60])
-def test_each_check_gives_each_of_its_verdicts(
-    catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, measured: dict[str, Any], verdict: Verdict
-) -> None:
-    judged = asked(catalogue, limits, check_id, **measured)
+def test_each_check_gives_each_of_its_verdicts(check_id: str, measured: dict[str, Any], verdict: Verdict) -> None:
+    judged = testing.judged(check_id, **measured)
     assert judged.verdict is verdict, judged.summary
     assert (judged.reason is not None) == (verdict is UNKNOWN)
     assert judged.summary
@@ -344,17 +328,17 @@ SPACE = FileSystems(by_mount={"/": ROOT})
     ids=lambda value: str(value)[:60],
 )
 def test_what_was_bought_is_compared_with_what_is_here(
-    catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, measured: dict[str, Any], verdict: Verdict
+    check_id: str, measured: dict[str, Any], verdict: Verdict
 ) -> None:
-    judged = asked(catalogue, limits, check_id, **measured)
+    judged = testing.judged(check_id, **measured)
     assert judged.verdict is verdict, judged.summary
     if measured["sold"] is NO_OFFER:
         assert judged.summary.startswith("no [offer] in the configuration says what was bought")
 
 
-def test_a_contract_that_rests_on_an_estimate_says_so(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+def test_a_contract_that_rests_on_an_estimate_says_so() -> None:
     estimated = replace(MEMORY, installed_bytes=None)
-    judged = asked(catalogue, limits, "memory.contract", memory=estimated, machine=KVM, sold=SOLD_MEMORY)
+    judged = testing.judged("memory.contract", memory=estimated, machine=KVM, sold=SOLD_MEMORY)
     assert judged.confidence is Confidence.LOW
 
 
@@ -372,61 +356,56 @@ def test_a_contract_that_rests_on_an_estimate_says_so(catalogue: Catalogue, limi
     ],
 )
 def test_room_is_the_worst_of_the_share_the_bytes_and_the_inodes(
-    catalogue: Catalogue, limits: Mapping[str, Any], found: FileSystem, verdict: Verdict, said: str
+    found: FileSystem, verdict: Verdict, said: str
 ) -> None:
-    judged = asked(catalogue, limits, "disk.space", found=FileSystems(by_mount={"/": found, "/ok": ROOT}))
+    judged = testing.judged_each("disk.space", found=FileSystems(by_mount={"/": found, "/ok": ROOT}))
     assert judged["/"].verdict is verdict
     assert said in judged["/"].summary
     assert judged["/ok"].verdict is PASS
 
 
-def test_a_container_for_applications_fails_with_less_confidence_than_one_sold_as_a_server(
-    catalogue: Catalogue, limits: Mapping[str, Any]
-) -> None:
-    docker = asked(catalogue, limits, "virt.hypervisor", machine=DOCKER)
-    lxc = asked(catalogue, limits, "virt.hypervisor", machine=LXC)
+def test_a_container_for_applications_fails_with_less_confidence_than_one_sold_as_a_server() -> None:
+    docker = testing.judged("virt.hypervisor", machine=DOCKER)
+    lxc = testing.judged("virt.hypervisor", machine=LXC)
     assert (docker.confidence, lxc.confidence) == (Confidence.LOW, Confidence.HIGH)
     assert "run vdscheck on the machine itself" in docker.summary
 
 
-def test_a_slow_clock_comes_with_the_command_for_a_better_one(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+def test_a_slow_clock_comes_with_the_command_for_a_better_one() -> None:
     slow = replace(CLOCK, current="hpet", available=("hpet", "tsc"), read_ns=1800.0)
-    judged = asked(catalogue, limits, "virt.clocksource", clock=slow)
+    judged = testing.judged("virt.clocksource", clock=slow)
+    assert isinstance(judged.fix, ByHand)
     assert judged.fix.commands == ("echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource",)
     assert "1,800 ns" in judged.summary
-    assert asked(catalogue, limits, "virt.clocksource", clock=replace(slow, available=("hpet",))).fix is None
+    assert testing.judged("virt.clocksource", clock=replace(slow, available=("hpet",))).fix is None
 
 
 @pytest.mark.parametrize("service", ["systemd-timesyncd", "chrony"])
-def test_a_time_service_that_runs_is_not_to_be_installed_but_asked(
-    catalogue: Catalogue, limits: Mapping[str, Any], service: str
-) -> None:
+def test_a_time_service_that_runs_is_not_to_be_installed_but_asked(service: str) -> None:
     clock = replace(SYNCHRONISED, synchronised=False, maximum_error_us=16_000_000, source=None, service=service)
-    judged = asked(catalogue, limits, "time.sync", clock=clock, machine=KVM)
+    judged = testing.judged("time.sync", clock=clock, machine=KVM)
     assert judged.verdict is FAIL
     assert f"{service} runs" in judged.summary
     assert isinstance(judged.fix, ByHand)
     assert "install" not in " ".join((judged.fix.summary, *judged.fix.commands))
     assert judged.fix.undo == ()
-    alone = asked(catalogue, limits, "time.sync", clock=replace(clock, service=None), machine=KVM)
+    alone = testing.judged("time.sync", clock=replace(clock, service=None), machine=KVM)
     assert isinstance(alone.fix, ByHand)
     assert "install" in alone.fix.summary
 
 
 @pytest.mark.parametrize(("more", "commands"), [(True, 1), (None, 1), (False, 0)])
-def test_a_command_for_more_queues_is_proposed_unless_the_card_has_none(
-    catalogue: Catalogue, limits: Mapping[str, Any], *, more: bool | None, commands: int
-) -> None:
+def test_a_command_for_more_queues_is_proposed_unless_the_card_has_none(*, more: bool | None, commands: int) -> None:
     card = replace(NIC, rx_queues=1, tx_queues=1, more_queues=more)
-    judged = asked(catalogue, limits, "virt.multiqueue", nics=Nics(nics=(card,)), cpu=CPU, soft=NO_CARD, machine=KVM)
+    judged = testing.judged("virt.multiqueue", nics=Nics(nics=(card,)), cpu=CPU, soft=NO_CARD, machine=KVM)
     assert judged.verdict is FAIL
     assert isinstance(judged.fix, ByHand)
     assert len(judged.fix.commands) == len(judged.fix.undo) == commands
     assert "only the provider" in judged.fix.summary
 
 
-def test_the_clues_are_kept_as_evidence(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
-    judged = asked(catalogue, limits, "virt.hypervisor", machine=KVM)
+def test_the_clues_are_kept_as_evidence() -> None:
+    judged = testing.judged("virt.hypervisor", machine=KVM)
     assert [(each.name, each.value) for each in judged.evidence] == [("CPUID", "KVMKVMKVM")]
 
 
@@ -512,9 +491,7 @@ OURS = ("virt", "cpu", "memory", "time", "disk")
 
 
 @given(data=st.data())
-def test_whatever_was_measured_every_check_comes_to_a_verdict(
-    catalogue: Catalogue, limits: Mapping[str, Any], data: st.DataObject
-) -> None:
+def test_whatever_was_measured_every_check_comes_to_a_verdict(catalogue: Catalogue, data: st.DataObject) -> None:
     ids = [
         check_id
         for check_id, entry in sorted(catalogue.checks.items())
@@ -530,7 +507,4 @@ def test_whatever_was_measured_every_check_comes_to_a_verdict(
             measured[need.name] = data.draw(st.just(NO_CARD) | known if need.bears_absence else known)
         elif need.name == "sold":
             measured["sold"] = data.draw(st.sampled_from([NO_OFFER, SOLD_DISK]))
-    judged = asked(catalogue, limits, entry.check.id, **measured)
-    for each in judged.values() if isinstance(judged, dict) else [judged]:
-        assert isinstance(each, Judgement)
-        assert each.summary
+    assert all(each.summary for each in testing.judged_each(entry.check.id, **measured).values())

@@ -1,6 +1,5 @@
 """Every verdict of the checks of ways and of the network."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,30 +18,21 @@ from tests.support.ways import (
     trace,
     with_echoes,
 )
+from vdscheck import testing
 from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import KernelOwner, NetworkWindow, Paths, Resolvers, ResolverTimes, TcpBuffers
-from vdscheck.model.absence import Absent, Reason, unmeasured
+from vdscheck.model.absence import Reason, unmeasured
 from vdscheck.model.judgement import Confidence, Judgement, Verdict
-from vdscheck.plugin import AtLeast
+from vdscheck.plugin import AtLeast, ByHand
 from vdscheck.ruleset.ruleset import build
 from vdscheck.stats import Distribution, Recorder
-from vdscheck.threshold import absent_judgement
 
 PASS, WARN, FAIL = Verdict.PASS, Verdict.WARN, Verdict.FAIL
 UNKNOWN, NOT_HERE = Verdict.UNKNOWN, Verdict.NOT_APPLICABLE
 
 
-@pytest.fixture(scope="module")
-def limits(catalogue: Catalogue) -> Mapping[str, Mapping[str, Any]]:
-    return build(catalogue, ["web"], {}, "test").limits
-
-
-def asked(catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, subject: str | None, **given: Any) -> Any:
-    result = catalogue.checks[check_id].check.function(**(dict(limits.get(check_id, {})) | given))
-    if subject is not None:
-        assert isinstance(result, dict)
-        result = result[subject]
-    return absent_judgement(result) if isinstance(result, Absent) else result
+def asked(check_id: str, subject: str | None, **given: Any) -> Judgement:
+    return testing.judged(check_id, **given) if subject is None else testing.judged_each(check_id, **given)[subject]
 
 
 NEAR = paths(trace(OSLO, 0.5), trace(FRANKFURT, 28.0))
@@ -148,15 +138,13 @@ CASES: list[tuple[str, str | None, Paths, Verdict, str]] = [
 
 @pytest.mark.parametrize(("check_id", "subject", "found", "verdict", "said"), CASES)
 def test_every_verdict_of_the_checks_of_ways(
-    catalogue: Catalogue,
-    limits: Mapping[str, Any],
     check_id: str,
     subject: str | None,
     found: Paths,
     verdict: Verdict,
     said: str,
 ) -> None:
-    judged = asked(catalogue, limits, check_id, subject, paths=found)
+    judged = asked(check_id, subject, paths=found)
     assert isinstance(judged, Judgement)
     assert (judged.verdict, said) == (verdict, said if said in judged.summary else judged.summary)
 
@@ -179,18 +167,16 @@ def test_the_distance_is_that_of_the_catalogue() -> None:
     assert round(distance.great_circle_km(here, pole), 0) == 10002
 
 
-def test_the_hop_table_is_the_evidence(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
-    judged = asked(catalogue, limits, "path.rtt", "oslo", paths=USUAL)
+def test_the_hop_table_is_the_evidence() -> None:
+    judged = asked("path.rtt", "oslo", paths=USUAL)
     said = {each.name: each.value for each in judged.evidence}
     assert said["hop_1"] == "10.0.0.1 1 ms, 10 of 10"
     assert said["hop_2"] == "nobody, 0 of 10 (never answers)"
     assert said["target"] == "oslo.example (192.0.2.1)"
 
 
-def test_an_interval_across_the_pass_limit_alone_is_of_low_confidence(
-    catalogue: Catalogue, limits: Mapping[str, Any]
-) -> None:
-    assert asked(catalogue, limits, "path.loss", "oslo", paths=lost(97)).confidence is Confidence.LOW
+def test_an_interval_across_the_pass_limit_alone_is_of_low_confidence() -> None:
+    assert asked("path.loss", "oslo", paths=lost(97)).confidence is Confidence.LOW
 
 
 # Resolvers, counters, buffers
@@ -231,15 +217,13 @@ DEAD = replace(ANSWERING, address="192.0.2.54", first_ms=(), cached=None, sent=1
     ],
 )
 def test_every_verdict_on_resolvers(
-    catalogue: Catalogue,
-    limits: Mapping[str, Any],
     resolvers: list[ResolverTimes],
     subject: str,
     verdict: Verdict,
     said: str,
 ) -> None:
     found = Resolvers(names=("a.example",), resolvers=tuple(resolvers))
-    judged = asked(catalogue, limits, "net.dns", subject, found=found)
+    judged = asked("net.dns", subject, found=found)
     assert judged.verdict is verdict
     assert said in judged.summary
 
@@ -272,10 +256,8 @@ QUIET = NetworkWindow(
         ("net.drops", replace(QUIET, rx_fifo=1), FAIL),
     ],
 )
-def test_every_verdict_on_counters(
-    catalogue: Catalogue, limits: Mapping[str, Any], check_id: str, found: NetworkWindow, verdict: Verdict
-) -> None:
-    assert asked(catalogue, limits, check_id, None, found=found).verdict is verdict
+def test_every_verdict_on_counters(check_id: str, found: NetworkWindow, verdict: Verdict) -> None:
+    assert asked(check_id, None, found=found).verdict is verdict
 
 
 OURS = KernelOwner(ours=True, writable=True, clues=())
@@ -294,14 +276,13 @@ BUFFERS = TcpBuffers(receive_max_bytes=6 << 20, send_max_bytes=4 << 20)
         ({"sold": replace(SOLD, pass_limit=0)}, NOT_HERE, "no bandwidth"),
     ],
 )
-def test_every_verdict_on_socket_buffers(
-    catalogue: Catalogue, given: dict[str, Any], verdict: Verdict, said: str
-) -> None:
+def test_every_verdict_on_socket_buffers(given: dict[str, Any], verdict: Verdict, said: str) -> None:
     usual: dict[str, Any] = {"owner": OURS, "buffers": BUFFERS, "paths": USUAL, "sold": SOLD}
-    judged = asked(catalogue, {}, "sysctl.socket-buffers", None, **(usual | given))
+    judged = asked("sysctl.socket-buffers", None, **(usual | given))
     assert judged.verdict is verdict
     assert said in judged.summary
     if verdict is FAIL:
+        assert isinstance(judged.fix, ByHand)
         assert judged.fix.commands == ("sysctl -w net.ipv4.tcp_wmem='4096 16384 3500000'",)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vdscheck import testing
 from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import (
     CallTime,
@@ -33,11 +34,9 @@ from vdscheck.measurements import (
     Sysctls,
     TimeLost,
 )
-from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
+from vdscheck.model.absence import Reason, not_applicable, unmeasured
 from vdscheck.model.judgement import Confidence, Judgement, Verdict
-from vdscheck.ruleset.ruleset import build
 from vdscheck.stats import Distribution, Recorder
-from vdscheck.threshold import absent_judgement
 
 PASS, WARN, FAIL = Verdict.PASS, Verdict.WARN, Verdict.FAIL
 UNKNOWN, NOT_HERE = Verdict.UNKNOWN, Verdict.NOT_APPLICABLE
@@ -224,26 +223,14 @@ CASES: list[tuple[str, dict[str, Any], Verdict, str]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def limits(catalogue: Catalogue) -> Mapping[str, Mapping[str, Any]]:
-    return build(catalogue, ["web"], {}, "test").limits
-
-
-def asked(catalogue: Catalogue, limits: Mapping[str, Any], name: str, given_values: Mapping[str, Any]) -> Judgement:
-    check_id = f"redis.{name}"
-    if name == "latency":
-        given_values = {"load": NOT_ASKED, "loopback": NOT_ASKED, "spin": NOT_ASKED} | dict(given_values)
-    result = catalogue.checks[check_id].check.function(**limits.get(check_id, {}), **given_values)
-    judged = absent_judgement(result) if isinstance(result, Absent) else result
-    assert isinstance(judged, Judgement)
-    return judged
+def asked(name: str, given: Mapping[str, Any]) -> Judgement:
+    usual = {"load": NOT_ASKED, "loopback": NOT_ASKED, "spin": NOT_ASKED} if name == "latency" else {}
+    return testing.judged(f"redis.{name}", **{**usual, **given})
 
 
 @pytest.mark.parametrize(("name", "values", "verdict", "said"), CASES)
-def test_a_verdict(
-    catalogue: Catalogue, limits: Mapping[str, Any], name: str, values: dict[str, Any], verdict: Verdict, said: str
-) -> None:
-    judged = asked(catalogue, limits, name, values)
+def test_a_verdict(name: str, values: dict[str, Any], verdict: Verdict, said: str) -> None:
+    judged = asked(name, values)
     assert judged.verdict is verdict, judged.summary
     assert said in judged.summary
     assert (judged.fix is None) or verdict in (WARN, FAIL)
@@ -254,12 +241,10 @@ def test_every_check_has_every_verdict_that_it_can_have(catalogue: Catalogue) ->
     assert names == {name for name, *_ in CASES}
 
 
-def test_what_a_firewall_may_hide_is_of_low_confidence(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
-    judged = asked(catalogue, limits, "exposure", {"found": open_at(PUBLIC, DOOR), "listeners": EVERYWHERE})
+def test_what_a_firewall_may_hide_is_of_low_confidence() -> None:
+    judged = asked("exposure", {"found": open_at(PUBLIC, DOOR), "listeners": EVERYWHERE})
     assert judged.confidence is Confidence.LOW
-    shut = asked(
-        catalogue, limits, "exposure", {"found": open_at(replace(DOOR, entry="closed")), "listeners": EVERYWHERE}
-    )
+    shut = asked("exposure", {"found": open_at(replace(DOOR, entry="closed")), "listeners": EVERYWHERE})
     assert shut.confidence is Confidence.HIGH
 
 
@@ -285,10 +270,8 @@ CAUSES = [
 
 
 @pytest.mark.parametrize(("found", "part"), CAUSES)
-def test_the_part_that_explains_most_of_what_is_too_much_is_named(
-    catalogue: Catalogue, limits: Mapping[str, Any], found: RedisLatency, part: str | None
-) -> None:
-    judged = asked(catalogue, limits, "latency", {"found": found, "state": STATE})
+def test_the_part_that_explains_most_of_what_is_too_much_is_named(found: RedisLatency, part: str | None) -> None:
+    judged = asked("latency", {"found": found, "state": STATE})
     assert judged.verdict is FAIL
     if part is None:
         assert "whether box, network or server breaks it cannot be told" in judged.summary
@@ -298,7 +281,7 @@ def test_the_part_that_explains_most_of_what_is_too_much_is_named(
         assert "ACL SETUSER mon +info" in judged.summary
 
 
-def test_a_box_that_is_slow_without_redis_is_named(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+def test_a_box_that_is_slow_without_redis_is_named() -> None:
     nothing = TimeLost(
         other_tasks_s=0.0, throttling_s=0.0, steal_s=0.0, interrupts_s=0.0, hidden_s=0.0, stopped_s=0.0, vdscheck_s=0.0
     )  # fmt: skip
@@ -310,7 +293,7 @@ def test_a_box_that_is_slow_without_redis_is_named(catalogue: Catalogue, limits:
     found = replace(SLOW, ping=times((20_000, 25.0), (300, 3000.0)))
 
     def said(**box: Any) -> str:
-        return asked(catalogue, limits, "latency", {"found": found, "state": STATE} | box).summary
+        return asked("latency", {"found": found, "state": STATE} | box).summary
 
     assert "cannot be told" in said(loopback=fast, spin=spin)
     assert "the box breaks it: two processes here" in said(loopback=replace(fast, rtt=times((5000, 2000.0))), spin=spin)
@@ -318,15 +301,15 @@ def test_a_box_that_is_slow_without_redis_is_named(catalogue: Catalogue, limits:
     assert "the box breaks it: its CPUs lost 40 % of CPU time" in said(loopback=fast, spin=stolen)
 
 
-def test_a_host_that_was_busy_is_said_to_be(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+def test_a_host_that_was_busy_is_said_to_be() -> None:
     load = HostLoad(window_s=0.5, cpus=2, busy_cpus=1.8, load_1min=3.2, io_some_avg10_percent=None)
-    judged = asked(catalogue, limits, "latency", {"found": FAST, "state": STATE, "load": load})
+    judged = asked("latency", {"found": FAST, "state": STATE, "load": load})
     assert "the host was busy before this: 1.8 of 2 CPUs" in judged.summary
 
 
-def test_stalls_too_few_to_fail_are_told_of(catalogue: Catalogue, limits: Mapping[str, Any]) -> None:
+def test_stalls_too_few_to_fail_are_told_of() -> None:
     found = replace(FAST, ping=times((50_000, 25.0), (2, 100_000.0)), serving=replace(BUSY, others_us=199_000))
-    judged = asked(catalogue, limits, "latency", {"found": found, "state": STATE})
+    judged = asked("latency", {"found": found, "state": STATE})
     assert judged.verdict is PASS
     assert "2 PINGs took 200 ms of 1.5 s, the longest 100 ms: the server breaks it" in judged.summary
 
@@ -339,8 +322,6 @@ def test_stalls_too_few_to_fail_are_told_of(catalogue: Catalogue, limits: Mappin
     here=st.sampled_from([True, False, None]),
 )
 def test_whatever_was_measured_a_cause_is_a_sentence(
-    catalogue: Catalogue,
-    limits: Mapping[str, Any],
     slow_us: float,
     counts: tuple[int, int],
     waited: float | None,
@@ -354,4 +335,4 @@ def test_whatever_was_measured_a_cause_is_a_sentence(
         here=here,
         serving=replace(SERVING, others_us=others),
     )
-    assert asked(catalogue, limits, "latency", {"found": found, "state": STATE}).summary
+    assert asked("latency", {"found": found, "state": STATE}).summary

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fix_hosts import DEFAULTS
-from vdscheck.catalogue.catalogue import Catalogue, load
+from vdscheck import testing
+from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.fixes.sysctl import kernel_settings
 from vdscheck.measurements import (
     KERNEL_KEYS,
@@ -32,10 +32,9 @@ from vdscheck.measurements import (
 )
 from vdscheck.model.absence import Absent, Reason, not_applicable, unmeasured
 from vdscheck.model.fixes import ByHand, SettingFix
-from vdscheck.model.judgement import Confidence, Judgement, Verdict
-from vdscheck.plugin import Limits
-from vdscheck.ruleset.profile import read_profile
-from vdscheck.threshold import AtLeast, AtMost, Conflict, OneOf, Threshold, absent_judgement
+from vdscheck.model.judgement import Confidence, Verdict
+from vdscheck.plugin import Judgement, Limits
+from vdscheck.threshold import AtLeast, AtMost, Conflict, OneOf, absent_judgement
 
 PASS, WARN, FAIL, UNKNOWN = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.UNKNOWN
 NOT_APPLICABLE = Verdict.NOT_APPLICABLE
@@ -92,45 +91,6 @@ def handles(**changed: Any) -> FileHandles:
         "fullest_service_limit": 1024,
     }
     return FileHandles(**{**found, **changed})
-
-
-@cache
-def limits_of(profile: str) -> Mapping[str, Mapping[str, Threshold]]:
-    return read_profile(profile, load()).limits
-
-
-class Bench:
-    """Calls checks as the engine does: measurements by type, limits from a profile."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
-
-    def ask(self, check_id: str, *found: Any, profile: str = "web", **limits: Any) -> Any:
-        entry = self.catalogue.checks[check_id]
-        by_type: dict[Any, Any] = {type(each): each for each in found}
-        every = limits_of(profile)
-        own = {**every.get(check_id, {}), **limits}
-        arguments = {}
-        for need in entry.needs:
-            if need.kind == "threshold":
-                arguments[need.name] = own.get(need.name, not_applicable("no chosen profile sets this limit"))
-                assert need.bears_absence or need.name in own, need
-            elif need.kind == "limits":
-                arguments[need.name] = Limits({check: dict(named) for check, named in every.items()} | limits)
-            else:
-                arguments[need.name] = by_type.get(need.type, NOT_RUN)
-                assert need.bears_absence or need.type in by_type, need
-        return entry.check.function(**arguments)
-
-    def judge(self, check_id: str, *found: Any, **more: Any) -> Judgement:
-        result = self.ask(check_id, *found, **more)
-        assert isinstance(result, Judgement | Absent)
-        return absent_judgement(result) if isinstance(result, Absent) else result
-
-
-@pytest.fixture(scope="module")
-def bench(catalogue: Catalogue) -> Bench:
-    return Bench(catalogue)
 
 
 class Case(NamedTuple):
@@ -214,9 +174,9 @@ CHECK_OF_KEY = {case.key: (case.check_id, case.profile) for case in SINGLE}
 
 
 @pytest.mark.parametrize("case", SINGLE, ids=lambda case: f"{case.profile} {case.key}={case.value}")
-def test_a_setting_is_judged_against_the_limit_of_its_profile(bench: Bench, case: Case) -> None:
+def test_a_setting_is_judged_against_the_limit_of_its_profile(case: Case) -> None:
     state, truth = kernel({case.key: case.value}), boot({case.key: case.value})
-    found = bench.judge(case.check_id, OURS, state, truth, profile=case.profile)
+    found = testing.judged(case.check_id, OURS, state, truth, profile=case.profile)
     assert found.verdict is case.verdict
     assert case.words in found.summary
     assert case.key in found.summary
@@ -225,10 +185,8 @@ def test_a_setting_is_judged_against_the_limit_of_its_profile(bench: Bench, case
 
 
 @pytest.mark.parametrize("case", SINGLE, ids=lambda case: f"{case.profile} {case.key}={case.value}")
-def test_without_a_running_kernel_the_value_after_the_next_boot_is_judged_and_said_to_be_that(
-    bench: Bench, case: Case
-) -> None:
-    found = bench.judge(case.check_id, NOT_RUN, NO_KERNEL, boot({case.key: case.value}), profile=case.profile)
+def test_without_a_running_kernel_the_value_after_the_next_boot_is_judged_and_said_to_be_that(case: Case) -> None:
+    found = testing.judged(case.check_id, NOT_RUN, NO_KERNEL, boot({case.key: case.value}), profile=case.profile)
     assert found.verdict is case.verdict
     assert found.summary.startswith(f"after the next boot, {case.key} ")
     assert case.words in found.summary
@@ -237,10 +195,10 @@ def test_without_a_running_kernel_the_value_after_the_next_boot_is_judged_and_sa
 
 
 @pytest.mark.parametrize("key", CHECK_OF_KEY)
-def test_without_a_running_kernel_an_unknown_default_is_unknown(bench: Bench, key: str) -> None:
+def test_without_a_running_kernel_an_unknown_default_is_unknown(key: str) -> None:
     check_id, profile = CHECK_OF_KEY[key]
     for truth in (boot({key: at_boot(None, "nobody sets it")}), NOT_RUN):
-        found = bench.judge(check_id, NOT_RUN, NO_KERNEL, truth, profile=profile)
+        found = testing.judged(check_id, NOT_RUN, NO_KERNEL, truth, profile=profile)
         assert (found.verdict, found.reason) == (UNKNOWN, Reason.NOT_RUN)
 
 
@@ -254,46 +212,45 @@ def test_without_a_running_kernel_an_unknown_default_is_unknown(bench: Bench, ke
         (unmeasured(Reason.ERROR, "Input/output error"), UNKNOWN),
     ],
 )
-def test_a_key_that_cannot_be_read_is_never_a_failure(bench: Bench, key: str, absent: Absent, verdict: Verdict) -> None:
+def test_a_key_that_cannot_be_read_is_never_a_failure(key: str, absent: Absent, verdict: Verdict) -> None:
     check_id, profile = CHECK_OF_KEY[key]
-    found = bench.judge(check_id, OURS, kernel({key: absent}), boot({key: "0"}), profile=profile)
+    found = testing.judged(check_id, OURS, kernel({key: absent}), boot({key: "0"}), profile=profile)
     assert (found.verdict, found.reason, found.summary) == (verdict, absent.reason, absent.detail)
     assert found.fix is None
 
 
 @pytest.mark.parametrize("key", CHECK_OF_KEY)
-def test_in_a_container_what_is_the_host_s_is_not_applicable(bench: Bench, key: str) -> None:
+def test_in_a_container_what_is_the_host_s_is_not_applicable(key: str) -> None:
     check_id, profile = CHECK_OF_KEY[key]
-    found = bench.judge(check_id, CONTAINER, kernel({key: "0"}), boot({}), profile=profile)
+    found = testing.judged(check_id, CONTAINER, kernel({key: "0"}), boot({}), profile=profile)
     assert found.verdict is NOT_APPLICABLE
     assert "ask who runs the host" in found.summary
     assert found.fix is None
 
 
 @pytest.mark.parametrize("key", CHECK_OF_KEY)
-def test_where_a_container_may_write_its_own_network_settings_they_are_judged(bench: Bench, key: str) -> None:
+def test_where_a_container_may_write_its_own_network_settings_they_are_judged(key: str) -> None:
     check_id, profile = CHECK_OF_KEY[key]
-    found = bench.judge(check_id, PRIVILEGED, kernel(), boot({}), profile=profile)
+    found = testing.judged(check_id, PRIVILEGED, kernel(), boot({}), profile=profile)
     assert (found.verdict is NOT_APPLICABLE) is not key.startswith("net.")
 
 
 @pytest.mark.parametrize("key", CHECK_OF_KEY)
-def test_where_nobody_can_tell_whose_kernel_it_is_nothing_is_judged(bench: Bench, key: str) -> None:
+def test_where_nobody_can_tell_whose_kernel_it_is_nothing_is_judged(catalogue: Catalogue, key: str) -> None:
     check_id, profile = CHECK_OF_KEY[key]
     hidden = unmeasured(Reason.UNSUPPORTED, "nothing tells whose kernel this is")
-    entry = bench.catalogue.checks[check_id]
+    entry = catalogue.checks[check_id]
     owner = next(need for need in entry.needs if need.type is KernelOwner)
     assert owner.bears_absence
-    arguments: dict[str, Any] = {need.name: NOT_RUN for need in entry.needs}
-    arguments |= dict(limits_of(profile)[check_id])
-    arguments |= {"owner": hidden, "kernel": kernel({key: "0"})}
-    assert entry.check.function(**arguments) == hidden
+    others = [boot({}), tcp(), handles()]
+    found = testing.judged(check_id, kernel({key: "0"}), *others, owner=hidden, profile=profile)
+    assert found == absent_judgement(hidden)
 
 
 @given(text=st.text(max_size=30), key=st.sampled_from(sorted(CHECK_OF_KEY)))
 def test_what_is_no_number_is_unknown_and_never_a_crash(catalogue: Catalogue, text: str, key: str) -> None:
     check_id, profile = CHECK_OF_KEY[key]
-    found = Bench(catalogue).judge(check_id, OURS, kernel({key: text}), boot({key: text}), profile=profile)
+    found = testing.judged(check_id, OURS, kernel({key: text}), boot({key: text}), profile=profile)
     words = [word for word in text.split() if re.fullmatch("-?[0-9]+", word, re.ASCII)]
     if len(words) != len(text.split()) or not words:
         assert (found.verdict, found.reason) == (UNKNOWN, Reason.ERROR)
@@ -316,8 +273,8 @@ def test_what_is_no_number_is_unknown_and_never_a_crash(catalogue: Catalogue, te
         ("4096 4096", UNKNOWN),
     ],
 )
-def test_a_number_that_no_kernel_holds_is_none(bench: Bench, text: str, verdict: Verdict) -> None:
-    assert bench.judge("sysctl.somaxconn", OURS, kernel({"net.core.somaxconn": text}), boot({})).verdict is verdict
+def test_a_number_that_no_kernel_holds_is_none(text: str, verdict: Verdict) -> None:
+    assert testing.judged("sysctl.somaxconn", OURS, kernel({"net.core.somaxconn": text}), boot({})).verdict is verdict
 
 
 COUNTS = st.integers(0, 2**31)
@@ -328,7 +285,7 @@ def test_no_fix_lowers_what_is_better_than_the_limit(catalogue: Catalogue, now: 
     wanted = AtLeast(pass_limit=limit, unit="connections", source="house: a test")
     state = kernel({"net.core.somaxconn": str(now)})
     truth = boot({"net.core.somaxconn": str(later)})
-    found = Bench(catalogue).judge("sysctl.somaxconn", OURS, state, truth, backlog=wanted)
+    found = testing.judged("sysctl.somaxconn", OURS, state, truth, backlog=wanted)
     if now >= limit:
         assert found.fix is None
     else:
@@ -342,7 +299,7 @@ def test_no_fix_raises_what_is_better_than_an_upper_limit(
 ) -> None:
     wanted = AtMost(pass_limit=limit, unit="", source="house: a test")
     state, truth = kernel({"vm.swappiness": str(now)}), boot({"vm.swappiness": str(later)})
-    found = Bench(catalogue).judge("sysctl.swappiness", OURS, state, truth, swappiness=wanted)
+    found = testing.judged("sysctl.swappiness", OURS, state, truth, swappiness=wanted)
     fix = found.fix
     assert fix is None if now <= limit else isinstance(fix, SettingFix) and int(fix.value) == min(limit, later)
 
@@ -351,7 +308,7 @@ def test_no_fix_raises_what_is_better_than_an_upper_limit(
 def test_a_port_range_that_is_proposed_holds_the_ports_that_are_wanted(catalogue: Catalogue, count: int) -> None:
     wanted = AtLeast(pass_limit=count, unit="ports", source="house: a test")
     state, truth = kernel({"net.ipv4.ip_local_port_range": "5 4"}), NOT_RUN
-    fix = Bench(catalogue).judge("sysctl.port-range", OURS, state, truth, ports=wanted).fix
+    fix = testing.judged("sysctl.port-range", OURS, state, truth, ports=wanted).fix
     if count > 65535 - 1024 + 1:
         assert fix is None
         return
@@ -399,20 +356,22 @@ def test_a_port_range_that_is_proposed_holds_the_ports_that_are_wanted(catalogue
     ],
 )
 def test_the_sentence_says_why_it_matters_on_this_host(
-    bench: Bench, check_id: str, profile: str, changed: dict[str, str], beside: Any, words: str
+    check_id: str, profile: str, changed: dict[str, str], beside: Any, words: str
 ) -> None:
-    found = bench.judge(check_id, OURS, kernel(changed), boot({}), beside, profile=profile)
+    found = testing.judged(check_id, OURS, kernel(changed), boot({}), beside, profile=profile)
     assert found.verdict in (WARN, FAIL)
     assert found.summary.endswith(words)
 
 
-def test_services_that_may_profit_from_a_restart_are_named(bench: Bench) -> None:
+def test_services_that_may_profit_from_a_restart_are_named() -> None:
     sockets = (
         Listener(address="0.0.0.0", port=80, backlog=511, waiting=3, owner="nginx"),
         Listener(address="::", port=22, backlog=128, waiting=0, owner=None),
         Listener(address="::", port=9, backlog=8192, waiting=0, owner="before"),
     )
-    found = bench.judge("sysctl.somaxconn", OURS, kernel(), boot({}), Listeners(sockets=sockets, local_ports_in_use=3))
+    found = testing.judged(
+        "sysctl.somaxconn", OURS, kernel(), boot({}), Listeners(sockets=sockets, local_ports_in_use=3)
+    )
     said = {each.name: each.value for each in found.evidence}
     assert said == {
         "listening_sockets": 3,
@@ -432,10 +391,10 @@ def test_services_that_may_profit_from_a_restart_are_named(bench: Bench) -> None
     ],
 )
 def test_time_wait_reuse_needs_tcp_timestamps(
-    bench: Bench, reuse: str, stamps: str, verdict: Verdict, fix: SettingFix | None
+    reuse: str, stamps: str, verdict: Verdict, fix: SettingFix | None
 ) -> None:
     state = kernel({"net.ipv4.tcp_tw_reuse": reuse, "net.ipv4.tcp_timestamps": stamps})
-    found = bench.judge("sysctl.tcp-tw-reuse", OURS, state, boot({}))
+    found = testing.judged("sysctl.tcp-tw-reuse", OURS, state, boot({}))
     assert (found.verdict, found.fix) == (verdict, fix)
     assert ("without net.ipv4.tcp_timestamps it has no effect" in found.summary) is (stamps == "0")
 
@@ -451,12 +410,12 @@ def test_time_wait_reuse_needs_tcp_timestamps(
     ],
 )
 def test_the_syn_queue_counts_only_without_cookies(
-    bench: Bench, cookies: str, queue: str | None, verdict: Verdict, key: str | None, value: str | None
+    cookies: str, queue: str | None, verdict: Verdict, key: str | None, value: str | None
 ) -> None:
     hidden = unmeasured(Reason.UNSUPPORTED, "this kernel was built without it")
     state = kernel({"net.ipv4.tcp_syncookies": cookies, "net.ipv4.tcp_max_syn_backlog": queue or hidden})
     truth = boot({"net.ipv4.tcp_syncookies": "0", "net.ipv4.tcp_max_syn_backlog": "256"})
-    found = bench.judge("sysctl.syn-backlog", OURS, state, truth, tcp())
+    found = testing.judged("sysctl.syn-backlog", OURS, state, truth, tcp())
     assert found.verdict is verdict
     assert (found.fix.key, found.fix.value) == (key, value) if isinstance(found.fix, SettingFix) else key is None
     assert {"req_q_full_do_cookies", "req_q_full_drop", "syncookies_sent", "syncookies_failed"} <= {
@@ -476,25 +435,25 @@ def test_the_syn_queue_counts_only_without_cookies(
     ],
 )
 def test_of_two_reverse_path_filters_the_larger_one_counts(
-    bench: Bench, every: str, new: str, profile: str, verdict: Verdict, key: str, fix: str | None
+    every: str, new: str, profile: str, verdict: Verdict, key: str, fix: str | None
 ) -> None:
     state = kernel({"net.ipv4.conf.all.rp_filter": every, "net.ipv4.conf.default.rp_filter": new})
-    found = bench.judge("sysctl.rp-filter", OURS, state, NOT_RUN, profile=profile)
+    found = testing.judged("sysctl.rp-filter", OURS, state, NOT_RUN, profile=profile)
     assert found.verdict is verdict
     assert f"net.ipv4.conf.{key}.rp_filter is " in found.summary
     assert found.fix == (None if fix is None else SettingFix("sysctl", "net.ipv4.conf.all.rp_filter", fix, every))
 
 
-def test_strict_overcommit_is_left_to_a_person(bench: Bench) -> None:
-    found = bench.judge("sysctl.overcommit", OURS, kernel(), boot({}), profile="postgres")
+def test_strict_overcommit_is_left_to_a_person() -> None:
+    found = testing.judged("sysctl.overcommit", OURS, kernel(), boot({}), profile="postgres")
     assert found.verdict is WARN
     assert isinstance(found.fix, ByHand)
     assert found.fix.commands[0].startswith("grep -e CommitLimit")
 
 
-def test_without_swap_swappiness_decides_nothing(bench: Bench) -> None:
+def test_without_swap_swappiness_decides_nothing() -> None:
     none = SwapSpace(total_bytes=0, used_bytes=0, pages_in_since_boot=0, pages_out_since_boot=0)
-    assert bench.judge("sysctl.swappiness", OURS, kernel(), boot({}), none).verdict is NOT_APPLICABLE
+    assert testing.judged("sysctl.swappiness", OURS, kernel(), boot({}), none).verdict is NOT_APPLICABLE
 
 
 @pytest.mark.parametrize(
@@ -508,8 +467,8 @@ def test_without_swap_swappiness_decides_nothing(bench: Bench) -> None:
         ("always", "postgres", WARN),
     ],
 )
-def test_the_mode_of_huge_pages_is_judged(bench: Bench, mode: str, profile: str, verdict: Verdict) -> None:
-    found = bench.judge("sysctl.thp", OURS, HugePages(enabled=mode, defrag="madvise"), profile=profile)
+def test_the_mode_of_huge_pages_is_judged(mode: str, profile: str, verdict: Verdict) -> None:
+    found = testing.judged("sysctl.thp", OURS, HugePages(enabled=mode, defrag="madvise"), profile=profile)
     assert found.verdict is verdict
     assert (found.fix is None) is (verdict is PASS)
     if found.fix is not None:
@@ -518,8 +477,8 @@ def test_the_mode_of_huge_pages_is_judged(bench: Bench, mode: str, profile: str,
         assert wanted in ("never", "madvise")
 
 
-def test_the_huge_pages_of_a_container_are_the_host_s(bench: Bench) -> None:
-    found = bench.judge("sysctl.thp", CONTAINER, HugePages(enabled="always", defrag=None), profile="redis")
+def test_the_huge_pages_of_a_container_are_the_host_s() -> None:
+    found = testing.judged("sysctl.thp", CONTAINER, HugePages(enabled="always", defrag=None), profile="redis")
     assert found.verdict is NOT_APPLICABLE
     assert "ask who runs the host" in found.summary
 
@@ -544,23 +503,23 @@ def test_the_huge_pages_of_a_container_are_the_host_s(bench: Bench) -> None:
     ],
 )
 def test_file_handles_are_judged_by_the_tightest_of_three_limits(
-    bench: Bench, found: FileHandles, changed: dict[str, Any], verdict: Verdict, words: str
+    found: FileHandles, changed: dict[str, Any], verdict: Verdict, words: str
 ) -> None:
-    judged = bench.judge("sysctl.file-handles", OURS, kernel(changed), boot({}), found)
+    judged = testing.judged("sysctl.file-handles", OURS, kernel(changed), boot({}), found)
     assert judged.verdict is verdict
     assert words in judged.summary
     assert (judged.fix is not None) is (verdict in (WARN, FAIL))
 
 
-def test_file_handles_of_an_image_are_judged_by_what_will_be_set(bench: Bench) -> None:
-    judged = bench.judge("sysctl.file-handles", NOT_RUN, NO_KERNEL, boot({"fs.nr_open": "1024"}))
+def test_file_handles_of_an_image_are_judged_by_what_will_be_set() -> None:
+    judged = testing.judged("sysctl.file-handles", NOT_RUN, NO_KERNEL, boot({"fs.nr_open": "1024"}))
     assert judged.verdict is WARN
     assert judged.summary.startswith("after the next boot, fs.nr_open is 1,024 files")
 
 
 @pytest.mark.parametrize("owner", [CONTAINER, PRIVILEGED])
-def test_the_file_handles_of_a_container_are_the_host_s(bench: Bench, owner: KernelOwner) -> None:
-    judged = bench.judge("sysctl.file-handles", owner, kernel(), boot({}), handles(allocated=99, maximum=100))
+def test_the_file_handles_of_a_container_are_the_host_s(owner: KernelOwner) -> None:
+    judged = testing.judged("sysctl.file-handles", owner, kernel(), boot({}), handles(allocated=99, maximum=100))
     assert judged.verdict is NOT_APPLICABLE
     assert "ask who runs the host" in judged.summary
 
@@ -577,10 +536,10 @@ def test_the_file_handles_of_a_container_are_the_host_s(bench: Bench, owner: Ker
     ],
 )
 def test_the_connection_tracking_table_has_room(
-    bench: Bench, count: int, maximum: int, profile: str, verdict: Verdict, words: str
+    count: int, maximum: int, profile: str, verdict: Verdict, words: str
 ) -> None:
     state = kernel({"net.netfilter.nf_conntrack_max": str(maximum)})
-    found = bench.judge(
+    found = testing.judged(
         "sysctl.conntrack", OURS, state, boot({}), Conntrack(count=count, maximum=maximum), profile=profile
     )
     assert found.verdict is verdict
@@ -588,16 +547,16 @@ def test_the_connection_tracking_table_has_room(
     assert (found.fix is not None) is (verdict in (WARN, FAIL))
 
 
-def test_without_the_conntrack_module_its_table_is_not_applicable(bench: Bench) -> None:
+def test_without_the_conntrack_module_its_table_is_not_applicable() -> None:
     absent = not_applicable("the module nf_conntrack is not loaded")
     state = kernel({"net.netfilter.nf_conntrack_max": absent})
-    assert bench.ask("sysctl.conntrack", OURS, state, boot({})) == absent
+    assert testing.judged("sysctl.conntrack", OURS, state, boot({})) == absent_judgement(absent)
 
 
-def test_inotify_has_a_finding_and_a_fix_for_each_of_its_settings(bench: Bench) -> None:
+def test_inotify_has_a_finding_and_a_fix_for_each_of_its_settings() -> None:
     use = InotifyUse(instances=12, watches=900, most_watches_of_a_user=800, processes_unseen=3)
     state = kernel({"fs.inotify.max_user_watches": "524288"})
-    found = bench.ask("sysctl.inotify", OURS, state, boot({}), use, profile="kubernetes-node")
+    found = testing.judged_each("sysctl.inotify", OURS, state, boot({}), use, profile="kubernetes-node")
     watches, instances = found["fs.inotify.max_user_watches"], found["fs.inotify.max_user_instances"]
     assert (watches.verdict, watches.fix) == (PASS, None)
     assert instances.verdict is WARN
@@ -612,10 +571,10 @@ TUNED = LateWriter(name="tuned", file="/etc/tuned/x/tuned.conf", keys=(SOMAXCONN
 DOCKER = LateWriter(name="docker", file="/lib/systemd/system/docker.service", keys=(), values={}, enabled=True)
 
 
-def lasting(bench: Bench, key: str, now: str, later: KeyAtBoot | str, *writers: LateWriter, **more: Any) -> Any:
+def lasting(key: str, now: str, later: KeyAtBoot | str, *writers: LateWriter, **more: Any) -> Judgement:
     profile = more.pop("profile", "web")
     truth = boot({key: later}, *writers, **more)
-    return bench.ask("sysctl.persistence", OURS, kernel({key: now}), truth, profile=profile)[key]
+    return testing.judged_each("sysctl.persistence", OURS, kernel({key: now}), truth, profile=profile)[key]
 
 
 @pytest.mark.parametrize(
@@ -669,46 +628,44 @@ def lasting(bench: Bench, key: str, now: str, later: KeyAtBoot | str, *writers: 
     ],
 )
 def test_a_setting_is_compared_with_what_it_will_be_after_the_next_boot(
-    bench: Bench, now: str, later: KeyAtBoot, verdict: Verdict, words: str, fix: SettingFix | None
+    now: str, later: KeyAtBoot, verdict: Verdict, words: str, fix: SettingFix | None
 ) -> None:
-    found = lasting(bench, SOMAXCONN, now, later)
+    found = lasting(SOMAXCONN, now, later)
     assert found.verdict is verdict
     assert words in found.summary
     assert found.fix == fix
 
 
 @pytest.mark.parametrize("beaten", [(), ("/etc/sysctl.d/50-x.conf:3 = 4096",)])
-def test_what_could_not_be_read_of_the_next_boot_is_said_and_never_taken_for_nothing(
-    bench: Bench, beaten: tuple[str, ...]
-) -> None:
+def test_what_could_not_be_read_of_the_next_boot_is_said_and_never_taken_for_nothing(beaten: tuple[str, ...]) -> None:
     later = replace(at_boot(None, "/etc/x.conf cannot be read here", *beaten), origin="unread")
-    found = lasting(bench, SOMAXCONN, "4096", later)
-    assert isinstance(found, Absent)
+    found = lasting(SOMAXCONN, "4096", later)
+    assert found.verdict is UNKNOWN
     said = "after the next boot is not known: /etc/x.conf cannot be read here"
-    assert found.detail == f"{SOMAXCONN} is 4096 now; what it will be {said}"
-    image = bench.judge("sysctl.somaxconn", NOT_RUN, NO_KERNEL, boot({SOMAXCONN: later}), profile="web")
+    assert found.summary == f"{SOMAXCONN} is 4096 now; what it will be {said}"
+    image = testing.judged("sysctl.somaxconn", NOT_RUN, NO_KERNEL, boot({SOMAXCONN: later}), profile="web")
     assert (image.verdict, said in image.summary) == (UNKNOWN, True)
 
 
-def test_a_pass_says_what_was_not_looked_at(bench: Bench) -> None:
+def test_a_pass_says_what_was_not_looked_at() -> None:
     said = f"sysctl.extra in /etc/credstore {NOT_LOOKED_AT}"
     truth = replace(boot({SOMAXCONN: at_boot("4096")}), problems=("/x.conf:1: not an assignment", said))
-    found = bench.ask("sysctl.persistence", OURS, kernel({SOMAXCONN: "4096"}), truth, profile="web")[SOMAXCONN]
+    found = testing.judged_each("sysctl.persistence", OURS, kernel({SOMAXCONN: "4096"}), truth)[SOMAXCONN]
     assert (found.verdict, found.confidence) == (PASS, Confidence.LOW)
     assert [each.value for each in found.evidence if each.name == "not_looked_at"] == [said]
 
 
 @pytest.mark.parametrize("file", ["/etc/sysctl.d/99-x.conf", "/etc/sysctl.conf", "/usr/lib/sysctl.d/90-zz.conf"])
-def test_a_file_that_is_read_after_ours_has_to_be_edited_by_hand(bench: Bench, file: str) -> None:
-    found = lasting(bench, SOMAXCONN, "4096", at_boot("128", f"{file}:7"))
+def test_a_file_that_is_read_after_ours_has_to_be_edited_by_hand(file: str) -> None:
+    found = lasting(SOMAXCONN, "4096", at_boot("128", f"{file}:7"))
     assert found.verdict is FAIL
     assert isinstance(found.fix, ByHand)
     assert f"let {file}:7 say net.core.somaxconn = 4096" in found.fix.summary
     assert "overrides it" in found.fix.summary
 
 
-def test_what_a_later_file_says_rightly_only_has_to_be_loaded(bench: Bench) -> None:
-    found = lasting(bench, SOMAXCONN, "128", at_boot("4096", "/etc/sysctl.d/99-x.conf:7"))
+def test_what_a_later_file_says_rightly_only_has_to_be_loaded() -> None:
+    found = lasting(SOMAXCONN, "128", at_boot("4096", "/etc/sysctl.d/99-x.conf:7"))
     assert found.verdict is WARN
     assert found.fix == SettingFix("sysctl", SOMAXCONN, "4096", "128", at_boot=False)
     assert kernel_settings.summary(found.fix) == "set net.core.somaxconn to 4096, now, as the next boot will"
@@ -716,20 +673,20 @@ def test_what_a_later_file_says_rightly_only_has_to_be_loaded(bench: Bench) -> N
     assert kernel_settings.undo(found.fix) == ("sysctl -w net.core.somaxconn=128",)
 
 
-def test_where_nothing_applies_sysctl_d_a_file_of_ours_is_not_offered(bench: Bench) -> None:
-    found = lasting(bench, SOMAXCONN, "4096", at_boot("128", "the kernel's default"), init="none")
+def test_where_nothing_applies_sysctl_d_a_file_of_ours_is_not_offered() -> None:
+    found = lasting(SOMAXCONN, "4096", at_boot("128", "the kernel's default"), init="none")
     assert isinstance(found.fix, ByHand)
 
 
-def test_nobody_sets_it_and_the_default_is_not_known(bench: Bench) -> None:
-    found = lasting(bench, SOMAXCONN, "4096", at_boot(None, "nobody sets it"))
-    assert (found.kind, found.reason) == ("unmeasured", Reason.UNSUPPORTED)
-    assert "4096 now; nobody sets it on disk" in found.detail
+def test_nobody_sets_it_and_the_default_is_not_known() -> None:
+    found = lasting(SOMAXCONN, "4096", at_boot(None, "nobody sets it"))
+    assert (found.verdict, found.reason) == (UNKNOWN, Reason.UNSUPPORTED)
+    assert "4096 now; nobody sets it on disk" in found.summary
 
 
 @pytest.mark.parametrize("later", [at_boot("128"), at_boot(None, "nobody sets it")])
-def test_an_enabled_late_writer_of_a_key_keeps_it(bench: Bench, later: KeyAtBoot) -> None:
-    found = lasting(bench, SOMAXCONN, "2048", later, TUNED)
+def test_an_enabled_late_writer_of_a_key_keeps_it(later: KeyAtBoot) -> None:
+    found = lasting(SOMAXCONN, "2048", later, TUNED)
     assert (found.verdict, found.confidence, found.fix) == (PASS, Confidence.LOW, None)
     assert "tuned sets it after each boot (/etc/tuned/x/tuned.conf)" in found.summary
 
@@ -745,10 +702,10 @@ def test_an_enabled_late_writer_of_a_key_keeps_it(bench: Bench, later: KeyAtBoot
     ],
 )
 def test_what_a_late_writer_sets_is_what_comes_after_the_boot(
-    bench: Bench, now: str, sets: str, later: str | None, verdict: Verdict, wanted: str | None
+    now: str, sets: str, later: str | None, verdict: Verdict, wanted: str | None
 ) -> None:
     writer = replace(TUNED, values={SOMAXCONN: sets})
-    found = lasting(bench, SOMAXCONN, now, at_boot(later), replace(TUNED, name="rc.local"), writer)
+    found = lasting(SOMAXCONN, now, at_boot(later), replace(TUNED, name="rc.local"), writer)
     assert (found.verdict, found.confidence) == (verdict, Confidence.HIGH)
     assert "tuned sets it after" in found.summary
     if wanted == sets:
@@ -759,15 +716,15 @@ def test_what_a_late_writer_sets_is_what_comes_after_the_boot(
 
 
 @pytest.mark.parametrize("writer", [replace(TUNED, enabled=False), replace(TUNED, keys=(SWAPPINESS,)), DOCKER])
-def test_a_late_writer_that_is_off_or_sets_something_else_keeps_nothing(bench: Bench, writer: LateWriter) -> None:
-    found = lasting(bench, SOMAXCONN, "2048", at_boot("128"), writer)
+def test_a_late_writer_that_is_off_or_sets_something_else_keeps_nothing(writer: LateWriter) -> None:
+    found = lasting(SOMAXCONN, "2048", at_boot("128"), writer)
     assert found.verdict is FAIL
     assert found.confidence is (Confidence.LOW if writer is DOCKER else Confidence.HIGH)
     assert ("docker" in {each.value for each in found.evidence}) is (writer is DOCKER)
 
 
-def test_persistence_has_one_finding_for_each_judged_key(bench: Bench) -> None:
-    found = bench.ask("sysctl.persistence", OURS, kernel(), boot({}))
+def test_persistence_has_one_finding_for_each_judged_key() -> None:
+    found = testing.judged_each("sysctl.persistence", OURS, kernel(), boot({}))
     assert set(found) == {
         "fs.nr_open",
         "net.core.somaxconn",
@@ -781,7 +738,7 @@ def test_persistence_has_one_finding_for_each_judged_key(bench: Bench) -> None:
     }
     assert {each.verdict for each in found.values()} == {PASS}
     off = kernel({"net.ipv4.tcp_syncookies": "0"})
-    assert "net.ipv4.tcp_max_syn_backlog" in bench.ask("sysctl.persistence", OURS, off, boot({}))
+    assert "net.ipv4.tcp_max_syn_backlog" in testing.judged_each("sysctl.persistence", OURS, off, boot({}))
 
 
 @pytest.mark.parametrize(
@@ -797,42 +754,44 @@ def test_persistence_has_one_finding_for_each_judged_key(bench: Bench) -> None:
     ],
 )
 def test_what_new_interfaces_begin_with_must_last_where_it_is_what_counts(
-    bench: Bench, every: str, new: str, after: str, verdict: Verdict | None
+    every: str, new: str, after: str, verdict: Verdict | None
 ) -> None:
     key = "net.ipv4.conf.default.rp_filter"
     state = kernel({"net.ipv4.conf.all.rp_filter": every, key: new})
-    found = bench.ask("sysctl.persistence", OURS, state, boot({"net.ipv4.conf.all.rp_filter": every, key: after}))
+    found = testing.judged_each(
+        "sysctl.persistence", OURS, state, boot({"net.ipv4.conf.all.rp_filter": every, key: after})
+    )
     judged = found.get(key)
     assert (None if judged is None else judged.verdict) is verdict
     assert "net.ipv4.conf.all.rp_filter" in found
 
 
-def test_a_key_that_is_missing_or_not_running_is_no_failure_of_persistence(bench: Bench) -> None:
-    found = bench.ask("sysctl.persistence", NOT_RUN, NO_KERNEL, boot({}))
-    assert set(found.values()) == {NOT_RUN}
+def test_a_key_that_is_missing_or_not_running_is_no_failure_of_persistence() -> None:
+    found = testing.judged_each("sysctl.persistence", NOT_RUN, NO_KERNEL, boot({}))
+    assert set(found.values()) == {absent_judgement(NOT_RUN)}
     absent = not_applicable("the module nf_conntrack is not loaded")
     state = kernel({"net.netfilter.nf_conntrack_max": absent})
-    found = bench.ask("sysctl.persistence", OURS, state, boot({}), profile="kubernetes-node")
-    assert found["net.netfilter.nf_conntrack_max"] == absent
+    found = testing.judged_each("sysctl.persistence", OURS, state, boot({}), profile="kubernetes-node")
+    assert found["net.netfilter.nf_conntrack_max"] == absent_judgement(absent)
 
 
-def test_a_key_of_a_module_that_is_loaded_too_late_says_so(bench: Bench) -> None:
+def test_a_key_of_a_module_that_is_loaded_too_late_says_so() -> None:
     key = "net.netfilter.nf_conntrack_max"
     late = replace(at_boot(None), needs_module="nf_conntrack")
-    found = lasting(bench, key, "262144", late, profile="kubernetes-node")
-    assert (found.kind, found.reason) == ("unmeasured", "unsupported")
-    assert "applied before nf_conntrack is loaded" in found.detail
+    found = lasting(key, "262144", late, profile="kubernetes-node")
+    assert (found.verdict, found.reason) == (UNKNOWN, Reason.UNSUPPORTED)
+    assert "applied before nf_conntrack is loaded" in found.summary
 
 
-def test_what_boots_a_container_is_the_host_s_business(bench: Bench) -> None:
-    found = bench.ask("sysctl.persistence", CONTAINER, kernel(), boot({}))
-    assert found.kind == "not-applicable"
-    assert "ask who runs the host" in found.detail
+def test_what_boots_a_container_is_the_host_s_business() -> None:
+    found = testing.judged("sysctl.persistence", CONTAINER, kernel(), boot({}))
+    assert found.verdict is NOT_APPLICABLE
+    assert "ask who runs the host" in found.summary
 
 
-def test_a_key_on_which_profiles_contradict_each_other_is_unknown(bench: Bench) -> None:
-    both: dict[str, Any] = {"sysctl.overcommit": {"mode": Conflict("redis says 1, postgres says 2")}}
-    found = bench.ask("sysctl.persistence", OURS, kernel(), boot({}), **both)
+def test_a_key_on_which_profiles_contradict_each_other_is_unknown() -> None:
+    both = Limits({"sysctl.overcommit": {"mode": Conflict("redis says 1, postgres says 2")}})
+    found = testing.judged_each("sysctl.persistence", OURS, kernel(), boot({}), limits=both)
     assert found["vm.overcommit_memory"].reason is Reason.CONFLICT
 
 
@@ -843,10 +802,10 @@ def test_what_persistence_proposes_passes_and_is_never_worse_than_what_is_there(
     wanted: Any = AtLeast(pass_limit=limit, unit="", source="house: a test")
     if kind is OneOf:
         wanted = OneOf(values=(limit, now + 1), unit="", source="house: a test")
-    limits: dict[str, Any] = {"sysctl.somaxconn": {"backlog": wanted}}
+    limits = Limits({"sysctl.somaxconn": {"backlog": wanted}})
     truth = boot({SOMAXCONN: str(later)})
     state = kernel({SOMAXCONN: str(now)})
-    found = Bench(catalogue).ask("sysctl.persistence", OURS, state, truth, **limits)[SOMAXCONN]
+    found = testing.judged_each("sysctl.persistence", OURS, state, truth, limits=limits)[SOMAXCONN]
     if now == later:
         assert found.verdict is PASS
         return
@@ -859,21 +818,19 @@ def test_what_persistence_proposes_passes_and_is_never_worse_than_what_is_there(
 
 
 @pytest.mark.parametrize("now", ["", "nonsense", "4096 4096"])
-def test_a_value_that_is_none_of_its_key_is_not_compared_with_the_one_after_the_boot(bench: Bench, now: str) -> None:
-    found = bench.ask("sysctl.persistence", OURS, kernel({SOMAXCONN: now}), boot({SOMAXCONN: "4096"}))[SOMAXCONN]
-    judged = absent_judgement(found) if isinstance(found, Absent) else found
-    assert (judged.verdict, judged.reason) == (UNKNOWN, Reason.ERROR)
-    assert "which is not what this key holds" in judged.summary
+def test_a_value_that_is_none_of_its_key_is_not_compared_with_the_one_after_the_boot(now: str) -> None:
+    found = lasting(SOMAXCONN, now, "4096")
+    assert (found.verdict, found.reason) == (UNKNOWN, Reason.ERROR)
+    assert "which is not what this key holds" in found.summary
 
 
 @pytest.mark.parametrize("default", [None, "4096"])
-def test_a_line_that_nothing_applies_is_not_told_as_nobody_setting_the_key(bench: Bench, default: str | None) -> None:
+def test_a_line_that_nothing_applies_is_not_told_as_nobody_setting_the_key(default: str | None) -> None:
     line = at_boot(default, "the kernel's default", "/etc/sysctl.d/10-a.conf:1 = 128")
     said = "/etc/sysctl.d/10-a.conf:1 = 128 is on disk, and nothing applies it at boot"
-    found = lasting(bench, SOMAXCONN, "8192", line, init="none")
-    text = found.detail if isinstance(found, Absent) else found.summary
-    assert said in text
-    assert "nobody sets" not in text
+    found = lasting(SOMAXCONN, "8192", line, init="none")
+    assert said in found.summary
+    assert "nobody sets" not in found.summary
     if default is None:
-        image = bench.judge("sysctl.somaxconn", NOT_RUN, NO_KERNEL, boot({SOMAXCONN: line}, init="none"))
+        image = testing.judged("sysctl.somaxconn", NOT_RUN, NO_KERNEL, boot({SOMAXCONN: line}, init="none"))
         assert said in image.summary

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import host_trees
+from vdscheck import testing
 from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.judge.judge import judge
 from vdscheck.measure.measure import Effort, Options, measure
@@ -167,7 +168,7 @@ def test_a_tree_survives_being_written_and_read_again(tmp_path: Path) -> None:
     for file in host_trees.all_hosts().values():
         tree = host_trees.load(file)
         copy = tmp_path / file.name
-        copy.write_text(host_trees.text(tree), encoding="utf-8")
+        copy.write_text(testing.text(tree), encoding="utf-8")
         assert host_trees.load(copy) == tree
 
 
@@ -180,12 +181,12 @@ def test_what_is_captured_here_measures_the_same_as_here(tmp_path: Path) -> None
 
     steady = (machine.kind, processors.cpu, devices.nics, file_systems.disks)
     before = [_measured(probe.function, Host()) for probe in steady]
-    tree = host_trees.capture(steady)
+    tree = testing.capture(steady)
     while before != (before := [_measured(probe.function, Host()) for probe in steady]):
-        tree = host_trees.capture(steady)  # others have changed something meanwhile
+        tree = testing.capture(steady)  # others have changed something meanwhile
     tree.meta = {"captured": {"command": "test", "date": "today", "uname": "this"}}
     file = tmp_path / "here.toml"
-    file.write_text(host_trees.text(tree), encoding="utf-8")
+    file.write_text(testing.text(tree), encoding="utf-8")
     host = host_trees.unpack(file, tmp_path / "root")
     assert [_measured(probe.function, host) for probe in steady] == before
 

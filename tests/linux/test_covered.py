@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tests.fixes.test_huge_pages import PagesMachine
-from tests.probes.sysctl.test_sysctl import in_child, taken, tree
+from tests.probes.sysctl.test_sysctl import in_child, taken
 from tests.support.boot_hosts import Content, Link, decided, truth
+from vdscheck import testing
 from vdscheck.linux.mounts import Emptied, covering, parsed
 from vdscheck.measurements import NOT_LOOKED_AT
 from vdscheck.model.absence import Reason
@@ -59,7 +60,7 @@ def test_what_covers_a_setting_is_seen(case: str) -> None:
 @pytest.mark.parametrize("point", ["/proc/sys/net", "/proc/sys", "/proc/sys/net/core"])
 def test_a_covered_setting_is_not_taken_for_one_that_the_kernel_does_not_have(point: str, tmp_path: Path) -> None:
     files = {"/proc/self/mountinfo": PLAIN + mount(30, 21, point, "tmpfs"), "/proc/sys/vm/swappiness": "1\n"}
-    absent = taken(values.sysctls, tree(tmp_path, files)).missing["net.core.somaxconn"]
+    absent = taken(values.sysctls, testing.host(tmp_path, files)).missing["net.core.somaxconn"]
     assert (absent.kind, absent.reason) == ("unmeasured", Reason.ERROR)
     assert absent.detail == f"{SOMAXCONN} cannot be seen: tmpfs is mounted over {point}"
 
@@ -69,7 +70,7 @@ def test_a_covered_setting_is_not_taken_for_one_that_the_kernel_does_not_have(po
 )
 def test_other_measurements_of_covered_files_are_not_taken(probe: Any, point: str, tmp_path: Path) -> None:
     table = PLAIN + mount(30, 21 if point.startswith("/proc") else 22, point, "tmpfs")
-    absent = taken(probe, tree(tmp_path, {"/proc/self/mountinfo": table}))
+    absent = taken(probe, testing.host(tmp_path, {"/proc/self/mountinfo": table}))
     assert (absent.kind, absent.reason) == ("unmeasured", Reason.ERROR)
     assert f"tmpfs is mounted over {point}" in absent.detail
 

@@ -14,9 +14,10 @@ import pytest
 
 from tests.lab.container import run_in_container
 from tests.lab.product import product_tree
-from tests.probes.sysctl.test_sysctl import OWN_FILES, OWN_LINKS, tree
+from tests.probes.sysctl.test_sysctl import OWN_FILES, OWN_LINKS
 from tests.support.fix_namespace import in_namespace
 from tests.support.project import PROJECT
+from vdscheck import testing
 from vdscheck.cli import reference
 from vdscheck.linux import ownership
 from vdscheck.probes.virt import container
@@ -73,7 +74,7 @@ TMPFS = line("/run", "tmpfs", number=33, device="0:9", more="tmpfs rw")
 def seen(folder: Path, files: Mapping[str, str | None], links: Mapping[str, str] | None = None) -> ownership.Ownership:
     """What is decided of a machine of its own that is changed by some files; None takes one away."""
     present = {path: text for path, text in {**OWN_FILES, **files}.items() if text is not None}
-    return ownership.look(tree(folder, present, {**OWN_LINKS, **(links or {})}))
+    return ownership.look(testing.host(folder, present, {**OWN_LINKS, **(links or {})}))
 
 
 def tables(ours: str, its: str) -> dict[str, str | None]:
@@ -134,7 +135,7 @@ def test_the_report_and_the_fix_are_of_one_mind(
 ) -> None:
     found = seen(tmp_path, {**tables(DISK + PROC, DISK + PROC), **files}, links)
     assert found.kernel is kernel
-    told = container.look(tree(tmp_path, {}))
+    told = container.look(testing.host(tmp_path, {}))
     if kernel is not None:
         assert (told.kind is None) == kernel == (ownership.refusal(found) is None)
         assert told.sure
@@ -160,7 +161,7 @@ def test_a_container_is_told_by_its_root_where_it_has_the_machines_processes(
     tmp_path: Path, files: dict[str, str | None], contained: str | None
 ) -> None:
     seen(tmp_path, files)
-    assert container.look(tree(tmp_path, {})).kind == contained
+    assert container.look(testing.host(tmp_path, {})).kind == contained
 
 
 def union(upper: str, kind: str = "overlay") -> str:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import host_trees
+from vdscheck import testing
 from vdscheck.codec import encode
 from vdscheck.linux import cgroups, cpuinfo, drivers, mounts, psi
 from vdscheck.measurements import CpuPressure, Memory, Swapping
@@ -30,18 +31,6 @@ ONCE = (
     *(hypervisor.kind, processors.cpu, processors.stall, memory.amounts, memory.stall, clocksource.clocksource),
     *(sync.kernel_clock, nics.nics, nics.softnet, file_systems.disks, file_systems.file_systems),
 )
-
-
-def tree(folder: Path, files: dict[str, str], links: dict[str, str] | None = None) -> Host:
-    for path, content in files.items():
-        place = folder / path.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(content)
-    for path, target in (links or {}).items():
-        place = folder / path.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(target)
-    return Host(root=str(folder))
 
 
 # Parsers
@@ -221,7 +210,7 @@ def test_the_tightest_quota_from_ours_up_to_the_root_counts(
 ) -> None:
     details = "rw,cpu,cpuacct" if mountinfo == "cgroup" else "rw"
     line = f"30 20 0:26 / /sys/fs/cgroup rw shared:4 - {mountinfo} cgroup {details}\n"
-    host = tree(tmp_path, {**files, "/proc/self/mountinfo": line, "/proc/self/cgroup": cgroup + "\n"})
+    host = testing.host(tmp_path, {**files, "/proc/self/mountinfo": line, "/proc/self/cgroup": cgroup + "\n"})
     assert cgroups.cpu_quota(host) == quota
 
 
@@ -233,7 +222,7 @@ def test_a_container_that_sees_the_path_of_its_host_still_finds_its_own_limit(tm
         "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000\n",
         "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
     }
-    assert cgroups.cpu_quota(tree(tmp_path, files)) == 3.0
+    assert cgroups.cpu_quota(testing.host(tmp_path, files)) == 3.0
 
 
 # Mounts
@@ -296,7 +285,7 @@ DOCKER_ROOT = "1 0 0:50 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/var/li
 def test_facts_decide_whether_this_is_a_container_and_clues_which(
     tmp_path: Path, files: dict[str, str], links: dict[str, str], kind: str | None, *, sure: bool
 ) -> None:
-    found = container.look(tree(tmp_path, files, links))
+    found = container.look(testing.host(tmp_path, files, links))
     assert (found.kind, found.sure) == (kind, sure)
 
 
@@ -389,7 +378,7 @@ def test_disks_in_use_are_found_through_what_lies_between(
     tmp_path: Path, mountinfo: str, swaps: str, used: list[str]
 ) -> None:
     files = {**DISK, "/proc/self/mountinfo": mountinfo, "/proc/swaps": DISK["/proc/swaps"] + swaps}
-    found = file_systems.disks.function(tree(tmp_path, files, DISK_LINKS))
+    found = file_systems.disks.function(testing.host(tmp_path, files, DISK_LINKS))
     assert [disk.name for disk in found.disks] == used
     assert {disk.kind for disk in found.disks} == {"paravirtual"}
     assert found.attached_bytes == (41943040 + 1000) * 512
@@ -418,7 +407,7 @@ def test_a_virtio_card_tells_whether_it_can_have_more_queues(
         "/sys/class/net/eth0/device": "../../../devices/pci0/virtio2",
         "/sys/devices/pci0/virtio2/driver": f"../../../bus/virtio/drivers/{driver}",
     }
-    (card,) = nics.nics.function(tree(tmp_path, files, links)).nics
+    (card,) = nics.nics.function(testing.host(tmp_path, files, links)).nics
     assert card.more_queues is more
 
 
@@ -435,7 +424,10 @@ def test_slaves_that_go_round_in_a_circle_end(tmp_path: Path) -> None:
         "/sys/class/block/md1": "../../devices/virtual/block/md1",
         "/sys/dev/block/9:0": "../../devices/virtual/block/md0",
     }
-    assert [disk.name for disk in file_systems.disks.function(tree(tmp_path, files, links)).disks] == ["vda", "vdb"]
+    assert [disk.name for disk in file_systems.disks.function(testing.host(tmp_path, files, links)).disks] == [
+        "vda",
+        "vdb",
+    ]
 
 
 # Memory and swap
@@ -468,7 +460,7 @@ def test_what_a_balloon_holds_comes_from_the_kernels_counters(
         "/sys/bus/virtio/drivers/virtio_balloon/module/x": "",
         "/.vdscheck/facts/psutil-virtual-memory.json": '{"total": 1000000, "available": 0}',
     }
-    found = memory.amounts.function(tree(tmp_path, files))
+    found = memory.amounts.function(testing.host(tmp_path, files))
     assert found == Memory(
         total_bytes=1000000,
         available_bytes=0,
@@ -486,7 +478,7 @@ def test_a_driver_without_a_device_is_no_balloon(tmp_path: Path) -> None:
         "/sys/bus/virtio/drivers/virtio_balloon/bind": "",
         "/.vdscheck/facts/psutil-virtual-memory.json": '{"total": 1, "available": 1}',
     }
-    assert memory.amounts.function(tree(tmp_path, files)).balloon_driver is None
+    assert memory.amounts.function(testing.host(tmp_path, files)).balloon_driver is None
 
 
 def test_memory_blocks_that_are_offline_are_not_installed(tmp_path: Path) -> None:
@@ -496,7 +488,7 @@ def test_memory_blocks_that_are_offline_are_not_installed(tmp_path: Path) -> Non
         "/sys/devices/system/memory/memory1/online": "0\n",
         "/.vdscheck/facts/psutil-virtual-memory.json": '{"total": 1, "available": 1}',
     }
-    assert memory.amounts.function(tree(tmp_path, files)).installed_bytes == 128 << 20
+    assert memory.amounts.function(testing.host(tmp_path, files)).installed_bytes == 128 << 20
 
 
 # Pressure and the clock
@@ -519,8 +511,8 @@ def test_what_is_not_pressure_is_refused(text: str) -> None:
 def test_the_kernels_clock_is_read_in_the_unit_that_it_says(tmp_path: Path) -> None:
     fact = '{"status": %d, "offset": 5000, "maxerror": 1, "esterror": 2}'
     name = "/.vdscheck/facts/adjtimex.json"
-    nano = sync.kernel_clock.function(tree(tmp_path / "nano", {name: fact % 0x2001}))
-    micro = sync.kernel_clock.function(tree(tmp_path / "micro", {name: fact % 0x0041}))
+    nano = sync.kernel_clock.function(testing.host(tmp_path / "nano", {name: fact % 0x2001}))
+    micro = sync.kernel_clock.function(testing.host(tmp_path / "micro", {name: fact % 0x0041}))
     assert (nano.synchronised, nano.offset_us) == (True, 5.0)
     assert (micro.synchronised, micro.offset_us) == (False, 5000.0)
 
@@ -533,7 +525,7 @@ def test_who_steers_the_clock_is_said_where_it_shows(tmp_path: Path) -> None:
     }
 
     def source(name: str, files: dict[str, str]) -> str | None:
-        found: str | None = sync.kernel_clock.function(tree(tmp_path / name, {**fact, **files})).source
+        found: str | None = sync.kernel_clock.function(testing.host(tmp_path / name, {**fact, **files})).source
         return found
 
     assert source("nobody", {}) is None
@@ -555,7 +547,7 @@ def test_a_time_service_that_runs_is_known_also_where_it_has_reached_no_server(
     tmp_path: Path, file: str, service: str | None, source: str | None
 ) -> None:
     fact = {"/.vdscheck/facts/adjtimex.json": '{"status": 64, "offset": 0, "maxerror": 16000000, "esterror": 2}'}
-    found = sync.kernel_clock.function(tree(tmp_path, {**fact, file: ""}))
+    found = sync.kernel_clock.function(testing.host(tmp_path, {**fact, file: ""}))
     assert (found.service, found.source) == (service, source)
 
 
@@ -581,7 +573,7 @@ def test_each_file_system_counts_once_and_those_in_memory_or_far_away_do_not(tmp
     )
     facts = {f"/.vdscheck/facts/statvfs-{name}.json": statvfs(9) for name in ("%2F", "%2Fvar", "%2Fdata")}
     places = {f"{place}/x": "" for place in ("/var/log", "/data/lib", "/tmp", "/home", "/srv", "/opt")}
-    host = tree(tmp_path, {**facts, **places, "/proc/self/mountinfo": lines}, {"/var/lib": "/data/lib"})
+    host = testing.host(tmp_path, {**facts, **places, "/proc/self/mountinfo": lines}, {"/var/lib": "/data/lib"})
     assert list(file_systems.file_systems.function(host).by_mount) == ["/", "/var", "/data"]
 
 
@@ -698,4 +690,4 @@ def test_a_clock_source_that_no_kernel_names_is_not_judged(tmp_path: Path, conte
         f"{clocksource.FOLDER}/available_clocksource": "tsc\n",
     }
     with pytest.raises(UnavailableError, match="is not what a kernel writes there"):
-        clocksource.clocksource.function(tree(tmp_path, files))
+        clocksource.clocksource.function(testing.host(tmp_path, files))

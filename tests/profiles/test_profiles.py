@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.checks.test_sysctl import OURS, Bench, boot, kernel
+from tests.checks.test_sysctl import OURS, boot, kernel
 from tests.support.fix_hosts import DEFAULTS
+from vdscheck import testing
 from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements import HugePages
 from vdscheck.model.fixes import SettingFix
@@ -116,13 +117,12 @@ def test_every_limit_that_a_check_takes_is_set_by_some_profile(catalogue: Catalo
 
 @pytest.mark.parametrize("name", OF_HOSTS)
 def test_no_profile_makes_a_modern_kernel_worse(catalogue: Catalogue, name: str) -> None:
-    bench, judged = Bench(catalogue), 0
+    judged = 0
     limits = read_profile(name, catalogue).limits
     for check_id in (each for each in limits if each.startswith("sysctl.")):
         pages = HugePages(enabled="madvise", defrag=None)
-        found = bench.ask(check_id, OURS, kernel(), boot({}), pages, profile=name)
-        for each in found.values() if isinstance(found, dict) else (found,):
-            fix = getattr(each, "fix", None)
+        for each in testing.judged_each(check_id, OURS, kernel(), boot({}), pages, profile=name).values():
+            fix = each.fix
             judged += 1
             if isinstance(fix, SettingFix):
                 assert each.verdict.value in ("warn", "fail")

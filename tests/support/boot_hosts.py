@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vdscheck import testing
 from vdscheck.measurements import BootTruth
 from vdscheck.probes.sysctl.boot.predict import boot_truth
 from vdscheck.target.host import Host
@@ -45,16 +46,9 @@ DEBIAN_12: Mapping[str, Content] = {
 
 def host(root: Path, files: Mapping[str, Content] | None = None, *, base: Mapping[str, Content] = DEBIAN_12) -> Host:
     """A host with the files of `base`, changed by `files`."""
-    for name, content in {**base, **(files or {})}.items():
-        if content is None:
-            continue
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, Link):
-            path.symlink_to(content.target)
-        else:
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return Host(str(root))
+    whole = {**base, **(files or {})}
+    links = {name: content.target for name, content in whole.items() if isinstance(content, Link)}
+    return testing.host(root, {name: each for name, each in whole.items() if isinstance(each, str | bytes)}, links)
 
 
 def truth(

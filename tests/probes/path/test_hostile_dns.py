@@ -5,22 +5,20 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.checks.test_path import asked
 from tests.lab.net.network import Network
 from tests.lab.net.topology import PLACES
 from tests.probes.path.hostile_nameserver import KINDS, SEED, Query, said, serve
 from tests.probes.path.test_lab import named, serving
 from tests.probes.path.tracing import PROGRAM
 from tests.probes.path.wire import captured
-from vdscheck.catalogue.catalogue import Catalogue
+from vdscheck import testing
 from vdscheck.linux import dns_wire
 from vdscheck.measurements import Resolvers, ResolverTimes
 from vdscheck.model.judgement import Verdict
@@ -85,23 +83,13 @@ def found(stack: ExitStack) -> dict[str, ResolverTimes]:
     return dict(zip(addresses, last.resolvers, strict=True))
 
 
-@pytest.fixture(scope="module")
-def limits(catalogue: Catalogue) -> Mapping[str, Any]:
-    from vdscheck.ruleset.profile import read_profile
-
-    return read_profile("base", catalogue).limits
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_passes_by_an_answer_that_is_none(
-    catalogue: Catalogue, limits: Mapping[str, Any], found: dict[str, ResolverTimes], kind: str
-) -> None:
+def test_nothing_passes_by_an_answer_that_is_none(found: dict[str, ResolverTimes], kind: str) -> None:
     one = found[kind]
     # Whether this machine is fast enough for the limit is not the question.
     quick = one.cached and replace(one.cached, percentiles=found["honest"].cached.percentiles)  # type: ignore[union-attr]
-    judged = asked(
-        catalogue, limits, "net.dns", one.address, found=Resolvers(names=NAMES, resolvers=(replace(one, cached=quick),))
-    )
+    resolvers = Resolvers(names=NAMES, resolvers=(replace(one, cached=quick),))
+    judged = testing.judged_each("net.dns", profile="base", found=resolvers)[one.address]
     assert one.sent <= len(NAMES) + 40
     if kind in PASSING:
         assert set(one.codes) == {"NXDOMAIN" if kind == "nxdomain" else "NOERROR"}

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 
 from tests.support.alone import alone
 from tests.support.project import PROJECT
+from vdscheck import testing
 from vdscheck.linux import processes
 from vdscheck.measurements import KERNEL_KEYS, KernelOwner
 from vdscheck.model.absence import Absent, Reason, UnavailableError
 from vdscheck.plugin import Probe
 from vdscheck.probes.sysctl import listeners, open_files, values
-from vdscheck.target.host import FACTS, Host
+from vdscheck.target.host import Host
 
 LIVE = Host()
 
@@ -42,18 +43,6 @@ def taken(probe: Probe, host: Host = LIVE) -> Any:
 
 def output(*argv: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-
-
-def tree(root: Path, files: Mapping[str, str] | None = None, links: Mapping[str, str] | None = None) -> Host:
-    for path, text in (files or {}).items():
-        file = root / path.removeprefix("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    for path, target in (links or {}).items():
-        link = root / path.removeprefix("/")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(target)
-    return Host(root=str(root))
 
 
 def in_child(code: str, *wrapper: str) -> Any:
@@ -115,14 +104,14 @@ def test_who_owns_the_kernel_follows_from_facts(
     tmp_path: Path, files: dict[str, Any], links: dict[str, str], ours: Any, writable: Any
 ) -> None:
     present = {path: text for path, text in {**OWN_FILES, **files}.items() if text is not None}
-    found = taken(values.owner, tree(tmp_path, present, {**OWN_LINKS, **links}))
+    found = taken(values.owner, testing.host(tmp_path, present, {**OWN_LINKS, **links}))
     assert (found.ours, found.writable) == (ours, writable)
     assert all(found.clues)
 
 
 @pytest.mark.parametrize("links", [{}, {"/proc/self/ns/pid": "pid:[4026531836]"}])
 def test_without_the_namespaces_nobody_is_called_the_owner(tmp_path: Path, links: dict[str, str]) -> None:
-    found = taken(values.owner, tree(tmp_path, OWN_FILES, links))
+    found = taken(values.owner, testing.host(tmp_path, OWN_FILES, links))
     assert (found.kind, found.reason) == ("unmeasured", Reason.NOT_RUN)
     assert taken(values.owner, Host(root=str(tmp_path / "proc"))).reason is Reason.NOT_RUN
 
@@ -173,7 +162,7 @@ def test_settings_are_what_sysctl_says() -> None:
 
 
 def test_settings_are_normalised_and_what_is_missing_names_its_module_or_namespace(tmp_path: Path) -> None:
-    host = tree(
+    host = testing.host(
         tmp_path,
         {
             "/proc/sys/net/ipv4/ip_local_port_range": "32768\t60999\n",
@@ -201,7 +190,7 @@ def test_an_image_without_captured_settings_has_none(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_may_not_be_read_is_a_matter_of_permission(tmp_path: Path) -> None:
-    host = tree(tmp_path, {"/proc/sys/vm/swappiness": "60\n", "/proc/sys/fs/nr_open/x": ""})
+    host = testing.host(tmp_path, {"/proc/sys/vm/swappiness": "60\n", "/proc/sys/fs/nr_open/x": ""})
     found = taken(values.sysctls, host)
     assert found.missing["fs.nr_open"].reason is Reason.ERROR
 
@@ -256,7 +245,7 @@ COUNTERS = {
 
 
 def test_counters_are_found_by_name(tmp_path: Path) -> None:
-    found = taken(values.tcp_counters, tree(tmp_path, COUNTERS))
+    found = taken(values.tcp_counters, testing.host(tmp_path, COUNTERS))
     assert (found.syncookies_sent, found.syncookies_failed, found.listen_overflows) == (1, 2, 3)
     assert (found.listen_drops, found.req_q_full_do_cookies, found.req_q_full_drop) == (4, 5, 6)
     assert (found.active_opens, found.time_wait) == (78, 17)
@@ -274,7 +263,7 @@ def test_counters_are_found_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_a_counter_that_is_not_there_is_not_zero(tmp_path: Path, path: str, text: str) -> None:
-    found = taken(values.tcp_counters, tree(tmp_path, {**COUNTERS, path: text}))
+    found = taken(values.tcp_counters, testing.host(tmp_path, {**COUNTERS, path: text}))
     assert isinstance(found, Absent)
     assert found.reason is Reason.UNSUPPORTED
 
@@ -283,18 +272,22 @@ def test_the_mode_of_huge_pages_is_what_the_kernel_marks(tmp_path: Path) -> None
     marked = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
     assert f"[{taken(values.huge_pages).enabled}]" in marked
     folder = "/sys/kernel/mm/transparent_hugepage"
-    host = tree(tmp_path / "a", {f"{folder}/enabled": "always madvise [never]\n"})
+    host = testing.host(tmp_path / "a", {f"{folder}/enabled": "always madvise [never]\n"})
     assert (taken(values.huge_pages, host).enabled, taken(values.huge_pages, host).defrag) == ("never", None)
-    assert taken(values.huge_pages, tree(tmp_path / "b", {f"{folder}/enabled": "always\n"})).reason is Reason.ERROR
+    assert (
+        taken(values.huge_pages, testing.host(tmp_path / "b", {f"{folder}/enabled": "always\n"})).reason is Reason.ERROR
+    )
     assert taken(values.huge_pages, Host(root=str(tmp_path))).reason is Reason.NOT_RUN
 
 
 def test_connection_tracking_is_counted_where_it_is_loaded(tmp_path: Path) -> None:
     folder = "/proc/sys/net/netfilter/nf_conntrack"
-    found = taken(values.conntrack, tree(tmp_path / "a", {f"{folder}_count": "7\n", f"{folder}_max": "262144\n"}))
+    found = taken(
+        values.conntrack, testing.host(tmp_path / "a", {f"{folder}_count": "7\n", f"{folder}_max": "262144\n"})
+    )
     assert (found.count, found.maximum) == (7, 262144)
     assert taken(values.conntrack, Host(root=str(tmp_path))).reason is Reason.NOT_RUN
-    broken = tree(tmp_path / "b", {f"{folder}_count": "\n", f"{folder}_max": "1\n"})
+    broken = testing.host(tmp_path / "b", {f"{folder}_count": "\n", f"{folder}_max": "1\n"})
     assert taken(values.conntrack, broken).reason is Reason.ERROR
     live = taken(values.conntrack)
     if os.path.exists(f"{folder}_max"):
@@ -311,11 +304,11 @@ def test_swap_is_what_free_says(tmp_path: Path) -> None:
         "/proc/meminfo": "MemTotal: 9 kB\nSwapCached: 1 kB\nSwapTotal:       2048 kB\nSwapFree:        1024 kB\n",
         "/proc/vmstat": "pswpin 5\npswpout 6\nzswpin 7\n",
     }
-    found = taken(values.swap, tree(tmp_path, files))
+    found = taken(values.swap, testing.host(tmp_path, files))
     assert (found.total_bytes, found.used_bytes) == (2 << 20, 1 << 20)
     assert (found.pages_in_since_boot, found.pages_out_since_boot) == (5, 6)
     for path in files:
-        assert taken(values.swap, tree(tmp_path, {**files, path: ""})).reason is Reason.UNSUPPORTED
+        assert taken(values.swap, testing.host(tmp_path, {**files, path: ""})).reason is Reason.UNSUPPORTED
 
 
 # Files and watches
@@ -343,7 +336,7 @@ def test_file_handles_are_what_the_kernel_counts() -> None:
 
 
 def test_the_services_are_what_pid_1_started_whatever_their_names(tmp_path: Path) -> None:
-    host = tree(
+    host = testing.host(
         tmp_path,
         {
             "/proc/sys/fs/file-nr": "617\t0\t9223372036854775807\n",
@@ -362,13 +355,13 @@ def test_the_services_are_what_pid_1_started_whatever_their_names(tmp_path: Path
 
 
 def test_without_visible_services_only_the_whole_is_known(tmp_path: Path) -> None:
-    found = taken(open_files.file_handles, tree(tmp_path, {"/proc/sys/fs/file-nr": "0 0 100\n"}))
+    found = taken(open_files.file_handles, testing.host(tmp_path, {"/proc/sys/fs/file-nr": "0 0 100\n"}))
     assert (found.allocated, found.lowest_service_limit, found.fullest_service_open) == (0, None, None)
 
 
 @pytest.mark.parametrize("text", ["", "1 2", "1 2 x", "1 2 -3", "1 2 3 4", "१ २ ३"])
 def test_a_file_nr_that_holds_something_else_is_an_error(tmp_path: Path, text: str) -> None:
-    found = taken(open_files.file_handles, tree(tmp_path, {"/proc/sys/fs/file-nr": text}))
+    found = taken(open_files.file_handles, testing.host(tmp_path, {"/proc/sys/fs/file-nr": text}))
     assert found.reason is Reason.ERROR
 
 
@@ -497,13 +490,14 @@ def test_an_ordinary_user_sees_the_queues_but_not_the_owners_of_others() -> None
 
 
 def captured(root: Path, fact: Any) -> Host:
-    return tree(root, {f"{FACTS}/listeners.json": json.dumps(fact)})
+    return testing.host(root, {}, facts={"listeners": fact})
 
 
 def test_captured_sockets_are_read_with_their_owners(tmp_path: Path) -> None:
     row = ["::", 80, 511, 3, 4711]
-    host = captured(tmp_path, {"listening": [row], "local_ports_in_use": None})
-    tree(tmp_path, {"/proc/9/comm": "nginx\n"}, {"/proc/9/fd/3": "socket:[4711]", "/proc/9/fd/4": "pipe:[4711]"})
+    links = {"/proc/9/fd/3": "socket:[4711]", "/proc/9/fd/4": "pipe:[4711]"}
+    fact = {"listening": [row], "local_ports_in_use": None}
+    host = testing.host(tmp_path, {"/proc/9/comm": "nginx\n"}, links, {"listeners": fact})
     found = taken(listeners.listeners, host)
     assert found.local_ports_in_use is None
     (only,) = found.sockets
