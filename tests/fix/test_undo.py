@@ -408,6 +408,40 @@ CONF = "/proc/sys/net/ipv4/conf"
 
 
 @needs_root
+@pytest.mark.parametrize("since", ["nothing", "an interface", "a file", "by hand"])
+def test_after_a_reboot_what_forwarding_had_brought_comes_back_with_it(since: str) -> None:
+    """The boot set it by the drop-in, and so moved the rest; what somebody set since stays."""
+    found = parts(
+        f"""
+        ip link add d1 type bridge
+        echo 0 > {CONF}/all/accept_redirects
+        state() {{ cd {CONF}; cat all/accept_redirects default/forwarding d1/forwarding ../ip_forward; cd "$OLDPWD"; }}
+        before=$(state)
+        set -- --fix --yes --passive -q --profile kubernetes-node --only sysctl.ip-forward
+        "$PYTHON" -m vdscheck "$@" > said 2>&1; code
+        {OTHER_BOOT}
+        case '{since}' in
+          'an interface') ip link add d3 type bridge ;;
+          'a file') echo 'net.ipv4.ip_forward = 1' > /etc/sysctl.d/95-own.conf ;;
+          'by hand') echo 1 > {CONF}/all/accept_redirects ;;
+        esac
+        vdscheck undo > undone; code
+        cat undone >&2
+        after=$(state); [ "$before" = "$after" ] && echo same || echo $after
+        cat {CONF}/d3/forwarding 2>/dev/null || :
+        """
+    )
+    expected = {
+        "nothing": ["code 0", "code 0", "same"],
+        "an interface": ["code 0", "code 0", "same", "0"],
+        # Forwarding is on without the fix as well, which is told, and so is what it brings.
+        "a file": ["code 0", "code 3", "0 1 1 1"],
+        "by hand": ["code 0", "code 0", "1 0 0 0"],
+    }
+    assert found[0].splitlines() == expected[since], found
+
+
+@needs_root
 @pytest.mark.parametrize("how", ["undo", "interrupted"])
 def test_what_forwarding_brings_for_interfaces_and_redirects_comes_back(how: str) -> None:
     """Turning it off turns redirects on, and each interface's own forwarding off: net/ipv4/devinet.c."""
@@ -415,7 +449,7 @@ def test_what_forwarding_brings_for_interfaces_and_redirects_comes_back(how: str
     stop = "" if how == "undo" else "strace -o /dev/null -e trace=renameat -e inject=renameat:signal=TERM:when=2"
     found = parts(
         f"""
-        ip link add d1 type dummy; ip link add d2.7 type dummy
+        ip link add d1 type bridge; ip link add d2.7 type bridge
         echo 1 > {CONF}/d1/forwarding; echo 0 > {CONF}/all/accept_redirects
         state() {{ cat {CONF}/all/accept_redirects {CONF}/*/forwarding /proc/sys/net/ipv4/ip_forward | tr '\\n' ' '; }}
         before=$(state)

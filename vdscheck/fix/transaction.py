@@ -610,22 +610,30 @@ def _values_back(entry: Entry, desk: Desk, wanted: Mapping[Name, str | None]) ->
     left: list[LeftAlone] = []
     failed: list[FixError] = []
     # What is moved along is looked at before anything is: then it is as the fix, or somebody, left it.
-    moved = {each: desk.now(each.kind, each.key) for each in entry.settings if each.moved_by is not None}
+    was = {Name(each.kind, each.key): desk.now(each.kind, each.key) for each in entry.settings}
+    set_back: set[Name] = set()
     for each in reversed(entry.settings):
+        name, kind = Name(each.kind, each.key), desk.kinds[each.kind]
         try:
             if each.moved_by is not None:
-                _moved_back(desk.kinds[each.kind], each, moved[each], same_boot=same_boot)
+                comes_back = same_boot or Name(each.kind, each.moved_by) in set_back
+                _moved_back(kind, each, was[name], comes_back=comes_back)
             elif each.now if same_boot else each.in_file:
-                left += _value_back(desk.kinds[each.kind], each, wanted[Name(each.kind, each.key)])
+                left += _value_back(kind, each, wanted[name])
+                if kind.same(was[name], each.wanted) and not kind.same(desk.now(each.kind, each.key), each.wanted):
+                    set_back.add(name)
         except FixError as error:
             failed.append(error)
     _raise_all(failed)
     return left
 
 
-def _moved_back(kind: FixKind, setting: Replaced, was: str | None, *, same_boot: bool) -> None:
-    """What was moved along is as before; what somebody set since as he set it. Raises FixError."""
-    wanted = setting.before if same_boot and kind.same(was, setting.wanted) else was
+def _moved_back(kind: FixKind, setting: Replaced, was: str | None, *, comes_back: bool) -> None:
+    """What was moved along is as before; what somebody set since as he set it. Raises FixError.
+
+    After another boot it moved where the setting that moves it was as fixed, and came back now.
+    """
+    wanted = setting.before if comes_back and kind.same(was, setting.wanted) else was
     now = _seen(kind, setting.key)
     if now is not None and wanted is not None and not kind.same(now, wanted):
         _set_back(kind, setting.key, wanted)
