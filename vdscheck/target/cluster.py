@@ -237,25 +237,24 @@ class Cluster:
             session.failed = None if session.answered else absent
             raise UnavailableError(absent) from error
         session.answered = True
-        content, whole = bytearray(), False
+        body = _Body(limit_bytes, packed=response.headers.get("Content-Encoding") == "gzip")
         with suppress(urllib3.exceptions.HTTPError, OSError, zlib.error):
-            packed = response.headers.get("Content-Encoding") == "gzip"
-            inflate = zlib.decompressobj(_GZIP)
             for piece in response.stream(PIECE_BYTES, decode_content=False):
                 asked.size_bytes += len(piece)
-                content += inflate.decompress(piece, limit_bytes + 1) if packed else piece
-                if len(content) > limit_bytes:
+                wrong = body.taken(piece)
+                if wrong is not None:
                     response.close()
-                    why = f"the server's answer to GET {_shown(path)} is larger than {limit_bytes:,} bytes"
-                    raise UnavailableError(unmeasured(Reason.ERROR, why))
-            whole = inflate.eof or not packed
+                    raise UnavailableError(
+                        unmeasured(Reason.ERROR, f"the server's answer to GET {_shown(path)} {wrong}")
+                    )
+            body.ended = True
         response.release_conn()
-        if not whole:
+        if not body.is_whole:
             why = f"the server's answer to GET {_shown(path)} was cut off"
             raise _AgainError(unmeasured(Reason.UNREACHABLE, why), 0.2)
         if response.status == 200:  # noqa: PLR2004 - OK
-            return bytes(content)
-        raise self._refusal(path, response.status, dict(response.headers), bytes(content))
+            return bytes(body.content)
+        raise self._refusal(path, response.status, dict(response.headers), bytes(body.content))
 
     def _credentials(self, session: _Session) -> dict[str, str]:
         """The headers that log in; the kubernetes package renews a token when its time is over."""
@@ -370,6 +369,36 @@ class Cluster:
             found = self.login.chosen
             node = config.kube_config.ConfigNode("kubeconfig", found.kubeconfig, found.file)
             config.load_kube_config_from_dict(node, client_configuration=configuration, persist_config=False)
+
+
+class _Body:
+    """The content of an answer, piece by piece; neither it nor what it is packed in becomes larger than a bound."""
+
+    def __init__(self, limit_bytes: int, *, packed: bool) -> None:
+        self._limit_bytes = limit_bytes
+        self._inflate = zlib.decompressobj(_GZIP) if packed else None
+        self._taken_bytes = 0
+        self.content = bytearray()
+        self.ended = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has come."""
+        return self.ended and (self._inflate is None or self._inflate.eof)
+
+    def taken(self, piece: bytes) -> str | None:
+        """Take a piece; what is wrong with the answer, where that can be told."""
+        self._taken_bytes += len(piece)
+        if self._inflate is None:
+            self.content += piece
+        elif self._inflate.eof:
+            return "goes on behind the end of what it packs"
+        else:
+            self.content += self._inflate.decompress(piece, self._limit_bytes + 1 - len(self.content))
+        if max(self._taken_bytes, len(self.content)) > self._limit_bytes:
+            return f"is larger than {self._limit_bytes:,} bytes"
+        behind = self._inflate is not None and self._inflate.unused_data
+        return "goes on behind the end of what it packs" if behind else None
 
 
 class _AgainError(UnavailableError):

@@ -15,6 +15,7 @@ import pytest
 
 from tests.probes.cluster.hostile_lists import answers
 from tests.support.program import vdscheck
+from vdscheck.target import cluster
 
 OK = b"HTTP/1.1 200 OK\r\n"
 VOLUMES = "/api/v1/persistentvolumes"
@@ -70,12 +71,37 @@ LARGE: dict[str, Callable[[], Sending]] = {
     ),
     "a bomb": lambda: sends(packed(gzip.compress(b" " * (300 << 20), 1))),
 }
+ENDLESS = goes_on(b" " * 65536, first=OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"{}"))
 LATE: dict[str, Sending] = {
     "a byte a second": goes_on(b" ", 1.0, OK + b"Content-Length: 100000\r\n\r\n"),
     "a header a second": goes_on(b"X: y\r\n", 1.0),
     "always to be continued": goes_on(b"HTTP/1.1 100 Continue\r\n\r\n", first=b""),
     "a time that never comes": sends(b"HTTP/1.1 429 Busy\r\nRetry-After: 999999\r\nContent-Length: 0\r\n\r\n"),
 }
+
+
+BEHIND = "goes on behind the end of what it packs"
+EMPTY_BLOCK = b"\0\0\0\xff\xff"
+"""Of deflate: five bytes that stand for none."""
+BODIES: dict[str, tuple[list[bytes], str | None]] = {
+    "whole": ([gzip.compress(b"{}")], None),
+    "byte by byte": ([bytes([each]) for each in gzip.compress(b"{}")], None),
+    "bytes behind it": ([gzip.compress(b"{}"), b"x"], BEHIND),
+    "bytes behind it in the same piece": ([gzip.compress(b"{}") + b"x"], BEHIND),
+    "another member": ([gzip.compress(b"{}"), gzip.compress(b"[]")], BEHIND),
+    "nothing that goes on": ([gzip.compress(b"")[:10], *[EMPTY_BLOCK * 100] * 100], "is larger than 1,000 bytes"),
+    "a bomb": ([gzip.compress(b" " * 100_000)], "is larger than 1,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_packed_answer_is_bounded_in_what_it_holds_and_in_what_it_takes(name: str) -> None:
+    pieces, said = BODIES[name]
+    body = cluster._Body(1000, packed=True)
+    found = next(filter(None, map(body.taken, pieces)), None)
+    body.ended = True
+    assert (found, len(body.content) <= 1001) == (said, True)
+    assert said is not None or (body.is_whole and body.content == b"{}")
 
 
 @contextmanager
@@ -102,9 +128,9 @@ def server(sending: Sending, folder: Path) -> Iterator[Path]:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, daemon=True).start()
-        cluster = {"server": f"http://127.0.0.1:{listener.getsockname()[1]}"}
+        named = {"server": f"http://127.0.0.1:{listener.getsockname()[1]}"}
         config = {
-            "clusters": [{"name": "c", "cluster": cluster}],
+            "clusters": [{"name": "c", "cluster": named}],
             "contexts": [{"name": "x", "context": {"cluster": "c"}}],
         }
         (folder / "config").write_text(json.dumps(config | {"current-context": "x"}))
@@ -127,6 +153,10 @@ def why(sending: Sending, folder: Path) -> dict[str, Any]:
 def test_what_is_no_http_is_one_unknown(tmp_path: Path) -> None:
     sending, said = SOON["headers without end"]
     assert said in why(sending, tmp_path)["detail"]
+
+
+def test_bytes_without_end_behind_a_packed_answer_are_not_taken(tmp_path: Path) -> None:
+    assert BEHIND in why(ENDLESS, tmp_path)["detail"]
 
 
 @pytest.mark.slow
