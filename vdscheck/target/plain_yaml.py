@@ -93,9 +93,7 @@ class _Builder:
         self._left = VALUES_LIMIT
 
     def built(self, node: Any, depth: int) -> Any:  # noqa: ANN401
-        self._left -= 1
-        if self._left < 0:
-            _refuse(node, f"its aliases stand for more than {VALUES_LIMIT:,} values")
+        self._spend(node, 1)
         if depth > DEPTH_LIMIT:
             _refuse(node, f"nested more than {DEPTH_LIMIT} deep")
         if isinstance(node, yaml.SequenceNode):
@@ -104,16 +102,24 @@ class _Builder:
             return self._mapping(node, depth)
         return _scalar(node)
 
+    def _spend(self, node: Any, values: int) -> None:  # noqa: ANN401
+        self._left -= values
+        if self._left < 0:
+            _refuse(node, f"its aliases stand for more than {VALUES_LIMIT:,} values")
+
     def _mapping(self, node: Any, depth: int) -> dict[str, Any]:  # noqa: ANN401
         found: dict[str, Any] = {}
         merged: dict[str, Any] = {}
+        """Of a key that several maps bring the first counts."""
         for key_node, value_node in node.value:
             value = self.built(value_node, depth + 1)
             if key_node.tag == _MERGE:
                 for each in value if isinstance(value, list) else [value]:
                     if not isinstance(each, dict):
                         _refuse(value_node, "a merge (<<) takes a map or a list of maps")
-                    merged = {**each, **merged}
+                    self._spend(value_node, len(each))
+                    for key, item in each.items():
+                        merged.setdefault(key, item)
             else:
                 found[_key(key_node)] = value
         return {**merged, **found}

@@ -159,6 +159,25 @@ def test_what_kubectl_refuses_is_refused_with_its_line(written: str, said: str) 
     assert refused(text) == f"standard input:4: {said}"
 
 
+def test_merges_of_many_maps_take_the_time_of_their_size() -> None:
+    """Were all that is merged copied for each map, this would take minutes."""
+    count = 60_000
+    listed = "<<: [" + ", ".join(f"{{k{each}: {each}}}" for each in range(count)) + "]\n"
+    singly = "".join(f"<<: {{k{each}: {each}}}\n" for each in range(count))
+    for text in (listed, singly, f"- &m {{{listed.strip()}}}\n- *m\n"):
+        [(found, _)] = documents(text)
+        maps = found if isinstance(found, list) else [found]
+        assert [(len(each), each["k0"], each[f"k{count - 1}"]) for each in maps] == [(count, 0, count - 1)] * len(maps)
+
+
+def test_what_merges_bring_counts_as_values() -> None:
+    keys = ", ".join(f"k{each}: 1" for each in range(1000))
+    text = f"- &m {{{keys}}}\n" + "- {<<: *m}\n" * 300
+    with pytest.raises(YamlError, match=f"more than {VALUES_LIMIT:,} values"):
+        list(documents(text))
+    assert len(next(documents(f"- &m {{{keys}}}\n" + "- {<<: *m}\n" * 100))[0]) == 101
+
+
 @pytest.mark.parametrize(
     ("items", "said"),
     [
