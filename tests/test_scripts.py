@@ -1,4 +1,4 @@
-"""The two commands on a machine that lacks what they need: one line that names all of it, and nothing on stdout."""
+"""The two commands: what they need is named in one line, and `test` runs the gates and the tests that are named."""
 
 import os
 import shutil
@@ -91,3 +91,71 @@ def test_all_that_is_missing_is_named_in_one_line(tmp_path: Path, script: str) -
     assert before == "needed and not installed; as root: "
     assert set(named.split()) == wanted(script)
     assert not (tmp_path / "clone/.venv").exists()
+
+
+def in_a_clone(folder: Path, *words: str, cwd: str = ".") -> subprocess.CompletedProcess[str]:
+    """`scripts/test` of a clone in which all is there: each program of a gate says its name and its words."""
+    project = folder / "clone"
+    shutil.copytree(PROJECT / "scripts", project / "scripts")
+    (project / "scripts/prepare.sh").write_text("want_packages() { :; }; venv_packages() { :; }; make_venv() { :; }\n")
+    (project / "tests/fix").mkdir(parents=True)
+    (project / "tests/fix/test_plan.py").touch()
+    programs = project / ".venv/bin"
+    programs.mkdir(parents=True)
+    for name in ("ruff", "mypy", "lint-imports", "python", "coverage", "go"):
+        (programs / name).write_text('#!/bin/sh\nfor word in "${0##*/}" "$@"; do printf "%s|" "$word"; done; echo\n')
+        (programs / name).chmod(0o755)
+    command = [str(project / "scripts/test"), *words]
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    return subprocess.run(
+        command, cwd=project / cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("cwd", "path", "marks"),
+    [
+        (".", "tests/fix", "not slow"),
+        (".", "tests/fix/test_plan.py", "not slow"),
+        ("tests", "fix/test_plan.py", "not slow"),
+        ("tests/fix", "test_plan.py::test_one[a b-2]", "slow or not slow"),
+    ],
+)
+def test_the_tests_that_are_named_run_after_the_gates_wherever_it_is_called(
+    tmp_path: Path, cwd: str, path: str, marks: str
+) -> None:
+    done = in_a_clone(tmp_path, path, cwd=cwd)
+    assert (done.returncode, done.stderr) == (0, "")
+    called = [line for line in done.stdout.splitlines() if line.endswith("|")]
+    assert called[:5] == [
+        "ruff|format|--check|.|",
+        "ruff|check|.|",
+        "mypy|",
+        "mypy|tests|benchmarks|",
+        "lint-imports|--no-cache|",
+    ]
+    file = os.path.normpath(tmp_path / "clone" / cwd / path)
+    assert called[-1] == f"python|-m|pytest|-n|2|--dist|loadgroup|-m|{marks}|{file}|"
+    assert done.stdout.endswith("it says nothing of the wheel and of coverage\n")
+
+
+def test_without_a_name_the_whole_tier_runs_with_its_coverage(tmp_path: Path) -> None:
+    called = [line for line in in_a_clone(tmp_path).stdout.splitlines() if line.endswith("|")]
+    assert "python|-m|pytest|-n|2|--dist|loadgroup|--cov|--cov-report=|" in called
+    assert called[-1].startswith("coverage|report|--fail-under=")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("-k", "x"), ("tests/fix", "-x"), ("",), ("--all", "a", "b"), ("--all", "-x"), ("tests/fix", "--all")],
+    ids=" ".join,
+)
+def test_what_it_does_not_know_is_refused_with_its_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = in_a_clone(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "[PATH... | --all [PART]]" in done.stderr
+
+
+def test_a_path_that_is_not_there_is_named_before_anything_runs(tmp_path: Path) -> None:
+    done = in_a_clone(tmp_path, "tests/fix", "tests/none.py::test_x")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "there is no tests/none.py\n")

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -273,3 +274,17 @@ def test_checks_of_another_checkout_are_refused_by_name(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert f"{tmp_path}/elsewhere/vdscheck_checks" in done.stderr
     assert "not of one installation" in done.stderr
+
+
+def test_what_a_package_declares_has_one_order_whichever_of_its_modules_was_imported_first() -> None:
+    def package(*names: str) -> ModuleType:
+        made = ModuleType("acme")
+        for name in names:
+            module = ModuleType(f"acme.{name}")
+            vars(module)["PROFILE"] = ProfileFile("acme", f"{name}.toml")
+            vars(made)[name] = module
+        return made
+
+    first, second = (list(declared_in(package(*names))) for names in (("a", "b"), ("b", "a")))
+    assert first == second
+    assert [module for module, _ in first] == ["acme.a", "acme.b"]

@@ -91,9 +91,17 @@ def _line_of(error: BaseException) -> str:
 
 
 def declared_in(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """What a module declares; of a package also what the modules declare that it imports from within itself."""
-    for value in list(vars(module).values()):
-        if isinstance(value, ModuleType) and value.__name__.startswith(f"{module.__name__}."):
+    """What a module declares, then what the modules declare that a package imports from within itself, by their names.
+
+    Which of them was imported first, and so stands first in the package, is not the same in each process.
+    """
+    inner = f"{module.__name__}."
+
+    def within(value: object) -> str:
+        return value.__name__ if isinstance(value, ModuleType) and value.__name__.startswith(inner) else ""
+
+    for value in sorted(vars(module).values(), key=within):
+        if isinstance(value, ModuleType) and within(value):
             yield from declared_in(value)
         values = value if isinstance(value, tuple | list) else (value,)
         for each in values:
