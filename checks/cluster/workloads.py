@@ -15,6 +15,7 @@ from vdscheck.plugin import (
     Expected,
     Judgement,
     Observed,
+    Reason,
     Severity,
     Verdict,
     check,
@@ -456,27 +457,46 @@ def images(
         return workloads
 
     def judge(workload: Workload) -> Judgement:
-        bad = [
-            f"{_place(each)} runs {each.image or 'no image'}, {why}"
-            for each in workload.template.containers
-            if (why := _movable(each.image))
-        ]
+        of_containers = [(f"{_place(each)} runs", each.image) for each in workload.template.containers]
+        further = [(f"{each.place} is of", each.image) for each in workload.template.further_images]
+        every = [(place, image, _movable(image)) for place, image in (*of_containers, *further)]
+        bad = [f"{place} {image or 'no image'}, {why}" for place, image, why in every if why]
+        odd = [f"{place} {image!r}, which is no name of an image" for place, image, why in every if why is None]
         judged = movable.judge(len(bad), "the number of images that may change")
-        return replace(judged, summary="; ".join(bad) + _pods(workload))
+        said = "; ".join([*bad, *odd]) + _pods(workload)
+        if odd and judged.verdict is Verdict.PASS:
+            return Judgement(verdict=Verdict.UNKNOWN, summary=said, reason=Reason.UNSUPPORTED)
+        return replace(judged, summary=said)
 
     fine = "every image has a tag of its own or a digest"
     return _with_missing(_by_workload(workloads, judge, fine, "no workload has a container"), live, manifests)
 
 
-def _movable(image: str) -> str:
-    """Why an image may be another one at the next pull; empty where it may not."""
-    name, at, _ = image.partition("@")
-    if at:
-        return ""
-    _, colon, tag = name.rpartition("/")[2].partition(":")
-    if not colon or not tag:
+# The grammar of github.com/distribution/reference, by which kubelet reads the name of an image.
+_DOMAIN = (
+    r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"
+)
+_FOLDER = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?P<name>(?:(?:{_DOMAIN}|\[[a-fA-F0-9:]+\])(?::[0-9]+)?/)?{_FOLDER}(?:/{_FOLDER})*)"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
+    r"(?P<digest>@(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?"
+)
+_NAME_LIMIT, _ID = 255, re.compile("[0-9a-f]{64}")
+
+
+def _movable(image: str) -> str | None:
+    """Why an image may be another one at the next pull; empty where it may not, None where it names no image."""
+    if not image:
         return "which has no tag"
-    return "a tag that moves" if tag == "latest" else ""
+    found = _IMAGE.fullmatch(image)
+    if found is None or len(found["name"]) > _NAME_LIMIT or _ID.fullmatch(image):
+        return None
+    if found["digest"]:
+        return ""
+    if found["tag"] is None:
+        return "which has no tag"
+    return "a tag that moves" if found["tag"] == "latest" else ""
 
 
 @check("cluster.spread", severity=Severity.MEDIUM)

@@ -12,6 +12,7 @@ from vdscheck.measurements import DiskDevice, DiskStack, DriverKind
 from vdscheck.measurements.cluster import (
     ClusterServer,
     ClusterVolumes,
+    FurtherImage,
     Mount,
     NodeReport,
     NodeReports,
@@ -28,6 +29,7 @@ from vdscheck.stats import Distribution, Recorder
 FORBIDDEN = unmeasured(Reason.PERMISSION, "this user may not list it")
 NO_MANIFEST = not_applicable("no manifest was named with -f")
 LABELLED = {"disktype": "nvme"}
+DIGEST = "0123456789abcdef" * 4
 
 
 def answered(milliseconds: float, count: int = 40) -> Distribution:
@@ -337,9 +339,24 @@ def test_many_bad_workloads_are_counted_beyond_twenty(catalogue: Catalogue) -> N
         ("app:latest", "fail"),
         ("host:5000/app", "fail"),
         ("host:5000/app:1.2", "pass"),
-        ("app@sha256:00", "pass"),
-        ("app:latest@sha256:00", "pass"),
+        (f"app@sha256:{DIGEST}", "pass"),
+        (f"app:latest@sha256:{DIGEST}", "pass"),
+        (f"[2001:db8::1]:5000/a/b_c/d--e:v1@sha512:{DIGEST * 2}", "pass"),
+        ("Host.example/app:1", "pass"),
         ("", "fail"),
+        ("app:latest@", "unknown"),
+        ("app@sha256:00", "unknown"),
+        (f"app@md5:{DIGEST}", "unknown"),
+        ("app:latest ", "unknown"),
+        ("app:latest\n", "unknown"),
+        ("\tapp:1", "unknown"),
+        ("app:1:2", "unknown"),
+        ("App:1", "unknown"),
+        ("https://host/app:1", "unknown"),
+        ("a//b:1", "unknown"),
+        (f"app:{'1' * 129}", "unknown"),
+        (f"{'a/' * 130}b:1", "unknown"),
+        (DIGEST, "unknown"),
     ],
 )
 def test_images(catalogue: Catalogue, image: str, expected: str) -> None:
@@ -347,6 +364,26 @@ def test_images(catalogue: Catalogue, image: str, expected: str) -> None:
     assert [each.verdict.value for each in found.values()] == [expected]
     assert verdicts(judged(catalogue, "cluster.images")) == {"": "unknown"}
     assert verdicts(judged(catalogue, "cluster.images", workloads=running())) == {"": "not-applicable"}
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"), [("data:latest", "fail"), ("data", "fail"), ("data:1", "pass"), ("data:latest@", "unknown")]
+)
+@pytest.mark.parametrize("place", ["volume models", "ephemeral container debug"])
+def test_images_of_volumes_and_of_ephemeral_containers(
+    catalogue: Catalogue, place: str, image: str, expected: str
+) -> None:
+    made = template(further_images=(FurtherImage(place=place, image=image),))
+    [found] = judged(catalogue, "cluster.images", workloads=running(workload(made=made))).values()
+    assert found.verdict.value == expected
+    assert expected == "pass" or f"{place} is of " in found.summary
+
+
+def test_what_moves_is_told_beside_what_is_no_image(catalogue: Catalogue) -> None:
+    made = template(container(image="app:latest"), container("other", image="x y"))
+    [found] = judged(catalogue, "cluster.images", workloads=running(workload(made=made))).values()
+    assert found.verdict.value == "fail"
+    assert "app runs app:latest, a tag that moves; other runs 'x y', which is no name of an image" in found.summary
 
 
 def test_workloads_of_the_system_are_judged_where_they_are_asked_for(catalogue: Catalogue) -> None:

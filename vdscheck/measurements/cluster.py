@@ -105,6 +105,15 @@ class Container:
 
 
 @measurement
+class FurtherImage:
+    """An image that a pod uses beside those of its containers."""
+
+    place: str
+    """`volume NAME` or `ephemeral container NAME`."""
+    image: str
+
+
+@measurement
 class PodTemplate:
     """What decides where the pods of a workload can run, and how they live together."""
 
@@ -125,6 +134,7 @@ class PodTemplate:
     """What spreads the replicas: topology keys of spread constraints and anti-affinity."""
     not_judged: tuple[str, ...]
     """What else the scheduler heeds: pod affinity, topology spread, volumes, resource claims, a scheduler's name."""
+    further_images: tuple[FurtherImage, ...] = ()
 
 
 @measurement

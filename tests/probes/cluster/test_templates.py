@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from vdscheck.measurements.cluster import Mount
 from vdscheck.probes.cluster import templates
-from vdscheck.probes.cluster.objects import PodSpec
+from vdscheck.probes.cluster.objects import Pod, PodSpec
 from vdscheck.probes.cluster.quantity import resources
 from vdscheck.probes.cluster.templates import requested, template
+from vdscheck.probes.cluster.workloads import Gathered
 
 NAMES = ["cpu", "memory", "example.org/a", "example.org/b"]
 AMOUNTS = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["0", "1", "250m", "3", "9223372036854775807"]))
@@ -79,3 +80,29 @@ def test_the_largest_pods_that_a_server_takes_are_read_in_their_size() -> None:
     found = template(large)
     assert len(found.requests.others) == len(asking)
     assert found.containers[-1].paths == ()
+
+
+def test_images_of_volumes_and_of_ephemeral_containers_of_all_pods_are_found() -> None:
+    volumes = [
+        {"name": "models", "image": {"reference": "models:latest", "pullPolicy": "Always"}},
+        {"name": "odd", "image": {"reference": 5}},
+        {"name": "none", "emptyDir": {}},
+    ]
+    added = [{"name": "debug", "image": "busybox"}]
+    pod = spec(containers=[], volumes=volumes, ephemeralContainers=added)
+    found = [(each.place, each.image) for each in template(pod).further_images]
+    assert found == [("volume models", "models:latest"), ("volume odd", ""), ("ephemeral container debug", "busybox")]
+
+
+def test_an_ephemeral_container_of_any_pod_is_told_of_its_workload() -> None:
+    gathered = Gathered({})
+    owner = {"kind": "StatefulSet", "name": "db", "controller": True}
+    for number, added in enumerate(([], [{"name": "debug", "image": "busybox"}], [])):
+        made = {"name": f"db-{number}", "namespace": "shop", "ownerReferences": [owner]}
+        made["creationTimestamp"] = f"2026-11-2{number}T00:00:00Z"
+        containers_ = [{"name": "c", "image": "i:1"}]
+        gathered.take(
+            msgspec.convert({"metadata": made, "spec": {"containers": containers_, "ephemeralContainers": added}}, Pod)
+        )
+    [group] = gathered.groups.values()
+    assert [each.place for each in group.further_images] == ["ephemeral container debug"]

@@ -117,6 +117,7 @@ class SpreadConstraint(_Object):
 class PodSpec(_Object):
     containers: list[ContainerObject] | None = None
     init_containers: list[ContainerObject] | None = None
+    ephemeral_containers: list[ContainerObject] | None = None
     volumes: list[dict[str, Any]] | None = None
     restart_policy: str | None = None
     node_selector: dict[Name, Name] | None = None

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from vdscheck.measurements.cluster import (
     Container,
+    FurtherImage,
     Mount,
     NodeTerm,
     PodTemplate,
@@ -45,7 +46,29 @@ def template(spec: PodSpec, *, of_daemon: bool = False) -> PodTemplate:
         requests=from_stated(requested(spec)),
         kept_apart=_kept_apart(spec, affinity),
         not_judged=_not_judged(spec, affinity),
+        further_images=further_images(spec),
     )
+
+
+def further_images(spec: PodSpec) -> tuple[FurtherImage, ...]:
+    """The images of volumes (KEP 4639) and of containers that were added for debugging, each once."""
+    found: dict[FurtherImage, None] = {}
+    for each in spec.volumes or []:
+        if "image" in each:
+            source = each["image"]
+            written = source.get("reference") if isinstance(source, dict) else None
+            found[_further("volume", str(each.get("name")), written if isinstance(written, str) else "")] = None
+    for added in spec.ephemeral_containers or []:
+        found[_further("ephemeral container", added.name, added.image)] = None
+    return tuple(found)
+
+
+def _further(what: str, name: str, image: str) -> FurtherImage:
+    return FurtherImage(place=f"{what} {name[:NAME_LIMIT]}", image=_shown_image(image))
+
+
+def _shown_image(written: str) -> str:
+    return secrets.without_secrets(written)[:IMAGE_LIMIT]
 
 
 def _role_of_init(written: ContainerObject) -> Role:
@@ -60,7 +83,7 @@ def container(written: ContainerObject, role: Role) -> Container:
     )
     return Container(
         name=written.name[:NAME_LIMIT],
-        image=secrets.without_secrets(written.image)[:IMAGE_LIMIT],
+        image=_shown_image(written.image),
         role=role,
         requests=_requests(written),
         limits=resources(written.resources.limits if written.resources else None),

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from vdscheck.measurements.cluster import ClusterWorkloads, ListRead, NodeUse, Pods, PodTemplate, Workload
+from vdscheck.measurements.cluster import ClusterWorkloads, FurtherImage, ListRead, NodeUse, Pods, PodTemplate, Workload
 from vdscheck.plugin import Absent, Cluster, ForbiddenError, UnavailableError, safe_text, secrets
 from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
 from vdscheck.probes.cluster.quantity import add
 from vdscheck.probes.cluster.reading import listed, refuse_unread
-from vdscheck.probes.cluster.templates import NAME_LIMIT, requested, template
+from vdscheck.probes.cluster.templates import NAME_LIMIT, further_images, requested, template
 
 _CONTROLLERS = (
     ("deployments", "apps", "Deployment"),
@@ -20,6 +20,7 @@ _CONTROLLERS = (
 )
 _ENDED = ("Succeeded", "Failed")
 _SHOWN = 3
+_SHOWN_IMAGES = 100
 _MESSAGE_LIMIT = 500
 Key = tuple[str, str, str]
 """Namespace, kind and name of what controls some pods."""
@@ -38,6 +39,8 @@ class _Group:
     spec: PodSpec | None = None
     """That of a pod which waits for a node, else that of the newest."""
     rank: tuple[bool, str] = (False, "")
+    further_images: dict[FurtherImage, None] = field(default_factory=dict)
+    """Of all its pods: a container is added to one of them."""
 
     @property
     def pods(self) -> Pods:
@@ -85,6 +88,8 @@ class Gathered:
             self._used(node, 1, requested(pod.spec))
         else:
             self._waits(group, pod)
+        if pod.spec.ephemeral_containers and len(group.further_images) < _SHOWN_IMAGES:
+            group.further_images |= dict.fromkeys(further_images(pod.spec))
         rank = (not node, pod.metadata.creation_timestamp or "")
         if group.spec is None or rank > group.rank:
             group.spec, group.rank = pod.spec, rank
@@ -218,7 +223,8 @@ def _workload(key: Key, controller: Controller | None, group: _Group | None) -> 
     if group is not None and group.spec is not None:
         found = template(group.spec, of_daemon=daemon)
         # Where its node was chosen for it by the scheduler it did not choose it itself.
-        found = replace(found, node_name=None)
+        further = tuple({**dict.fromkeys(found.further_images), **group.further_images})
+        found = replace(found, node_name=None, further_images=further)
     elif controller is not None:
         spec = template_of(controller)
         found = None if spec is None else template(spec, of_daemon=daemon)
