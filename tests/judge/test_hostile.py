@@ -381,3 +381,36 @@ def test_with_a_gate_the_overrides_of_the_report_itself_are_told(tmp_path: Path,
     (tmp_path / "own.toml").write_text('skip = ["redis.*"]\n')
     done = vdscheck("judge", str(file), "--config", str(tmp_path / "own.toml"), "--fail-on", "fail", "--json")
     assert (done.returncode, json.loads(done.stdout)["gates"][0]["loosened_by"]) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("profiles", "what"),
+    [
+        ([], ["no profile"]),
+        (["latency"], ["profile latency"]),
+        (["web", "latency"], ["profile web", "profile latency"]),
+        (["web"], None),
+    ],
+)
+def test_with_a_gate_the_profiles_of_the_report_itself_are_told(
+    tmp_path: Path, profiles: list[str], what: list[str] | None
+) -> None:
+    content = json.loads(json.dumps(saved("host-root")))
+    content["ruleset"] |= {"overrides": {}, "profiles": profiles}
+    file = tmp_path / "r.json"
+    file.write_text(json.dumps(content))
+
+    def told(*more: str) -> tuple[Any, list[str]]:
+        done = vdscheck("judge", str(file), "--fail-on", "fail", "--json", *more, cwd=tmp_path)
+        return json.loads(done.stdout)["gates"][0]["loosened_by"], done.stderr.splitlines()
+
+    found, said = told("--no-config")
+    assert found == (None if what is None else {"file": str(file), "what": what})
+    assert [line.strip() for line in said[1:]] == (what or [])
+    assert told("--no-config", "--profile", "latency") == (None, [])
+    named = tmp_path / "own.toml"
+    named.write_text('skip = ["redis.*"]\n')
+    assert told("--config", str(named)) == (None, [])
+    (tmp_path / "vdscheck.toml").write_text('skip = ["redis.*"]\n')
+    beside = told()[0]["what"]
+    assert [each for each in beside if "profile" in each] == [f"{each}, as {file} says" for each in what or []]

@@ -89,7 +89,7 @@ def _loosening(settings: Settings, target: TargetKind, today: str) -> Loosening 
     if settings.asked.min_score is None or settings.asked.min_coverage is not None:
         decided |= {"min-coverage"}
     hides = [] if settings.instead_of is None else [hidden(settings.instead_of)]
-    what = (*hides, *loosened(settings.values, decided, target, today, measures=settings.measures))
+    what = (*hides, *settings.brought, *loosened(settings.values, decided, target, today, measures=settings.measures))
     return Loosening(safe_text(settings.file), what) if what else None
 
 

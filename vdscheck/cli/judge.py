@@ -24,6 +24,8 @@ from vdscheck.target.secrets import redact, without_secrets
 from vdscheck.target.text import absolute, safe_text
 
 UNKNOWN_SHOWN, ID_SHOWN = 5, 60
+USUAL = {"host": "web", "cluster": "cluster"}
+"""The profile of each kind of target where none is asked for."""
 SAVED_LIMIT_BYTES = 32 << 20
 """Of a saved report: that of a host has some 100 kB, that of a cluster of 5,000 nodes a few MB."""
 JUDGE_LIMIT_S = 8
@@ -81,6 +83,8 @@ def _judged_again(settings: Settings, catalogue: Catalogue, file: str, content: 
         settings = replace(settings, file=file, values=of_the_report, found=True)
     elif settings.found and saved.ruleset.overrides:
         settings = replace(settings, instead_of=f"what {file} says of limits and waivers")
+    if not settings.first("profile", settings.asked.profile):
+        settings = replace(settings, brought=_unusual_profiles(saved, "" if old else f", as {file} says"))
     profiles = list(settings.first("profile", settings.asked.profile, saved.ruleset.profiles))
     rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__, saved.target.kind, saved=old)
     said = [redact(warning) for warning in _said_of_the_run(saved, catalogue, file)]
@@ -88,6 +92,14 @@ def _judged_again(settings: Settings, catalogue: Catalogue, file: str, content: 
     run = replace(saved.run, command=tuple(map(without_secrets, saved.run.command)))
     said += [] if settings.instead_of is None else settings.of_the_configuration
     return report_of(settings, catalogue, rules, run, saved.target, saved.measurements, said), settings
+
+
+def _unusual_profiles(saved: codec.SavedReport, whose: str) -> tuple[str, ...]:
+    """The profiles of a saved report, where they are others than it would be judged by if it named none."""
+    names = dict.fromkeys(saved.ruleset.profiles)
+    if set(names) == {USUAL[saved.target.kind]}:
+        return ()
+    return tuple(f"profile {safe_text(name[:ID_SHOWN])}{whose}" for name in names) or (f"no profile{whose}",)
 
 
 def _said_of_the_run(saved: codec.SavedReport, catalogue: Catalogue, file: str) -> list[str]:

@@ -110,6 +110,8 @@ class Settings:
     """What a file that was found takes the place of: the configuration of the user, of the system, of a report."""
     measures: bool = True
     """False where a saved report is judged."""
+    brought: tuple[str, ...] = ()
+    """What a saved report changes of that itself, in words, beside its overrides."""
     said_of_cluster: Mapping[str, Any] = field(default_factory=dict)
     """What the command line says of a cluster, by the keys of the configuration."""
 
