@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.support.project import PROJECT
 from vdscheck.catalogue.catalogue import Catalogue
 from vdscheck.measurements.cluster import NodeReports
 from vdscheck.model.judgement import Finding
+from vdscheck.plugin import Host
+from vdscheck.probes.cluster import reports
 
 __all__ = ["schema"]
 
@@ -273,3 +276,33 @@ def test_the_program_takes_a_folder_of_all_of_them(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)["measurements"]["cluster.node-reports"]["value"]
     assert (len(found["reports"]), len(found["refused"])) == (len(JUDGED), 20)
+
+
+@pytest.mark.parametrize(
+    ("dead", "limit_s", "refused"),
+    [
+        (["b.json"], 60.0, ["b.json does not answer"]),
+        (["a.json", "d.json"], 60.0, ["a.json does not answer", "d.json does not answer"]),
+        (["a.json"], 0.2, ["a.json does not answer", *(f"{each}.json was not read: others took" for each in "bcd")]),
+    ],
+)
+def test_a_file_that_never_answers_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: list[str], limit_s: float, refused: list[str]
+) -> None:
+    never = threading.Event()
+    really = Host.read_bytes
+
+    def read(self: Host, path: str, *, limit_bytes: int | None = None) -> bytes:
+        if Path(path).name in dead:
+            never.wait()
+        return really(self, path, limit_bytes=limit_bytes)
+
+    monkeypatch.setattr(Host, "read_bytes", read)
+    monkeypatch.setattr(reports, "FILE_LIMIT_S", 0.5)
+    monkeypatch.setattr(reports, "ALL_LIMIT_S", limit_s)
+    for name in "abcd":
+        (tmp_path / f"{name}.json").write_bytes(report())
+    found = reports._from_folder(str(tmp_path))
+    never.set()
+    assert len(found.reports) == 4 - len(refused)
+    assert all(said in each for said, each in zip(refused, found.refused, strict=True))

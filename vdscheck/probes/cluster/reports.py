@@ -2,7 +2,11 @@
 
 import datetime as dt
 import os
-from collections.abc import Callable
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +33,8 @@ NAMESPACE = "vdscheck"
 """The only namespace whose ConfigMaps are read: a right to those of all would show much that is secret."""
 LABEL = "vdscheck/node-report"
 FILE_LIMIT_BYTES = 16 << 20
+FILE_LIMIT_S, ALL_LIMIT_S = 2.0, 8.0
+"""How long one file, and all of them, may take to be read: they may lie on a file system whose server is gone."""
 REFUSED_SHOWN = 20
 SHOWN_LIMIT = 40
 
@@ -86,16 +92,45 @@ def _from_folder(folder: str) -> NodeReports:
     host = Host()
     found: list[NodeReport] = []
     refused: list[str] = []
-    for name in host.names(folder):
-        if name.endswith(".json"):
-            file = os.path.join(folder, name)
-            try:
-                content = host.read_bytes(file, limit_bytes=FILE_LIMIT_BYTES)
-            except UnavailableError as error:
-                refused.append(error.absent.detail)
-                continue
+    files = [os.path.join(folder, name) for name in host.names(folder) if name.endswith(".json")]
+    for file, content in _read_in_time(host, files):
+        if isinstance(content, bytes):
             _add(file, content, found, refused)
+        else:
+            refused.append(content)
     return _told(found, refused)
+
+
+def _read_in_time(host: Host, files: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
+    """The content of each file, or why it is not there; one that never answers holds up no other for long."""
+    waiting, ends_at = deque(files), time.monotonic() + ALL_LIMIT_S
+    while waiting:
+        answers: queue.Queue[bytes | str] = queue.Queue(maxsize=1)
+        threading.Thread(target=_read_all, args=(host, tuple(waiting), answers), daemon=True).start()
+        content: bytes | str | None = ""
+        while waiting and content is not None:
+            left_s = ends_at - time.monotonic()
+            content = _answer(answers, min(FILE_LIMIT_S, left_s)) if left_s > 0 else None
+            file = waiting.popleft()
+            yield file, f"{safe_text(file)} does not answer" if content is None else content
+        if time.monotonic() >= ends_at:
+            yield from ((file, f"{safe_text(file)} was not read: others took too long") for file in waiting)
+            return
+
+
+def _answer(answers: "queue.Queue[bytes | str]", limit_s: float) -> bytes | str | None:
+    try:
+        return answers.get(timeout=limit_s)
+    except queue.Empty:
+        return None
+
+
+def _read_all(host: Host, files: Sequence[str], answers: "queue.Queue[bytes | str]") -> None:
+    for file in files:
+        try:
+            answers.put(host.read_bytes(file, limit_bytes=FILE_LIMIT_BYTES))
+        except UnavailableError as error:
+            answers.put(error.absent.detail)
 
 
 def _told(found: list[NodeReport], refused: list[str]) -> NodeReports:
