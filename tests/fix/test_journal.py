@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from vdscheck.fix.files import FixError
 from vdscheck.fix.flow import recovered
 from vdscheck.fix.journal import FOLDER, Entry, Journal, unfinished
 from vdscheck.fix.lock import NAME as LOCK
+from vdscheck.fixes import settings_file
+from vdscheck.fixes.sysctl import drop_in
 from vdscheck.fixes.sysctl.boot import FILE as DROP_IN
 from vdscheck.fixes.sysctl.boot import FOLDER as DROP_IN_FOLDER
 from vdscheck.target.host import Host
@@ -277,13 +280,59 @@ def test_an_undo_removes_no_folder_that_no_fix_made(machine: Machine) -> None:
     assert (machine.root / "srv").is_dir()
 
 
-def test_an_entry_that_would_be_too_large_to_be_read_again_is_not_begun(machine: Machine) -> None:
-    (machine.root / OURS).write_bytes(b"# " + b"\x01" * 1_000_000 + b"\n")  # each is written as \u0001
+TOO_MUCH = b"vm.swappiness = 60\n" * 14_000
+SAID = "262,144 bytes"
+
+
+def test_a_file_that_is_too_large_to_be_read_line_by_line_is_refused(machine: Machine) -> None:
+    (machine.root / OURS).write_bytes(TOO_MUCH)
     before = machine.values, machine.files
     record = machine.fix()
-    assert (record.outcome, "4,194,304 bytes" in record.detail) == ("refused", True)
+    assert (record.outcome, SAID in record.detail) == ("refused", True)
     assert (machine.values, machine.files) == before
     assert machine.states() == []
+
+
+def test_a_file_that_a_fix_would_make_too_large_is_refused(machine: Machine) -> None:
+    (machine.root / OURS).write_bytes(b"# " + b"x" * ((256 << 10) - 10) + b"\n")
+    before = machine.values, machine.files
+    record = machine.fix()
+    assert (record.outcome, f"would be larger than {SAID}" in record.detail) == ("refused", True)
+    assert (machine.values, machine.files) == before
+
+
+def test_an_undo_of_a_file_that_has_become_too_large_is_refused(machine: Machine) -> None:
+    machine.fix()
+    with (machine.root / OURS).open("ab") as file:
+        file.write(TOO_MUCH)
+    with pytest.raises(FixError, match=f"larger than {SAID}, and not what vdscheck writes: move it away"):
+        machine.undo()
+    assert (machine.root / OURS).stat().st_size > len(TOO_MUCH)
+
+
+def test_an_entry_that_keeps_a_file_which_is_too_large_is_damaged(machine: Machine) -> None:
+    machine.fix()
+    files = json.loads(entry(machine).read_text())["files"]
+    files[0]["after"]["content"] = TOO_MUCH.decode()
+    change(entry(machine), files=files)
+    with pytest.raises(FixError, match="the content of a file is too large"):
+        machine.undo()
+
+
+def test_each_line_of_a_file_is_read_once(machine: Machine) -> None:
+    read: list[bytes] = []
+
+    def keys(line: bytes) -> list[bytes]:
+        read.append(line)
+        return drop_in.SYNTAX.keys(line)
+
+    syntax = replace(drop_in.SYNTAX, keys=keys)
+    lines = b"vm.swappiness = 60\n" * 1000
+    found = settings_file.restored(syntax, lines + b"x = 1\n", None, lines)
+    assert found.content is not None
+    assert sorted(read) == [b"vm.swappiness = 60\n", b"x = 1\n"]
+    assert len(settings_file.merged(syntax, lines, {"vm.swappiness": "1"})) < 1000
+    assert len(read) == 3
 
 
 # A damaged entry beside sound ones

@@ -17,6 +17,8 @@ PERMISSIONS = 0o777
 EVERYBODY_READS, EVERYBODY_ENTERS = 0o444, 0o005
 LIMIT_BYTES = 4 << 20
 """More than any file that is written here may hold."""
+SETTINGS_LIMIT_BYTES = 256 << 10
+"""More than a file of settings may hold: each line of it is read several times, and others may have filled it."""
 NEW_NAME = ".vdscheck-new"
 """A file that is being written. No init reads it: its name does not end in .conf, and begins with a dot."""
 _TO_LOOK = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -126,7 +128,7 @@ class Folder:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_size
         return 0
 
-    def file(self, name: str) -> File | None:
+    def file(self, name: str, limit_bytes: int = LIMIT_BYTES) -> File | None:
         """A file; None where there is none. Raises NotAFileError, also of a link, and OSError."""
         try:
             found = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
@@ -137,14 +139,14 @@ class Folder:
             kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no regular file"
             message = f"{where} is {kind}"
             raise NotAFileError(message)
-        if found.st_size > LIMIT_BYTES:
-            message = f"{where} is larger than {LIMIT_BYTES:,} bytes"
+        if found.st_size > limit_bytes:
+            message = f"{where} is larger than {limit_bytes:,} bytes"
             raise NotAFileError(message)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(name, flags, dir_fd=self.descriptor)
         try:
             content = b""
-            while piece := os.read(descriptor, LIMIT_BYTES + 1 - len(content)):
+            while piece := os.read(descriptor, limit_bytes + 1 - len(content)):
                 content += piece
             acl = trusted.acl_of(descriptor)
         finally:

@@ -13,6 +13,7 @@ from vdscheck.fix import lock
 from vdscheck.fix.files import (
     EVERYBODY_READS,
     LIMIT_BYTES,
+    SETTINGS_LIMIT_BYTES,
     File,
     FixError,
     Folder,
@@ -103,7 +104,7 @@ class KeptFile:
 
     def __post_init__(self) -> None:
         """Refuse what no file has."""
-        _refuse_unless(len(self.content) <= LIMIT_BYTES, "the content of a file is too large")
+        _refuse_unless(len(self.content) <= SETTINGS_LIMIT_BYTES, "the content of a file is too large")
         _refuse_unless(
             max(self.content, default="") <= "\xff", "the content of a file has characters that are no bytes"
         )

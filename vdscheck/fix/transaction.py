@@ -12,6 +12,7 @@ from typing import Any
 
 from vdscheck.fix.files import (
     PERMISSIONS,
+    SETTINGS_LIMIT_BYTES,
     File,
     FixError,
     Folder,
@@ -118,7 +119,7 @@ class Desk:
             if folder is None:
                 return None
             try:
-                return _ours_alone(folder.file(name), kind.file)
+                return _ours_alone(folder.file(name, SETTINGS_LIMIT_BYTES), kind.file)
             finally:
                 folder.close()
         except NotAFileError as error:
@@ -343,6 +344,9 @@ def _is_open(desk: Desk, kind: FixKind, file: File | None) -> bool:
 def _room(desk: Desk, kind: FixKind, content: bytes) -> None:
     """See that a file can be written: a full disk ends a fix before anything is changed. Raises NoRoomError."""
     path = folder_of(kind)
+    if len(content) > SETTINGS_LIMIT_BYTES:
+        message = f"{kind.file} would be larger than {SETTINGS_LIMIT_BYTES:,} bytes: take lines out"
+        raise FixError(message)
     try:
         folder = opened(desk.host, path) or opened(desk.host, path.rpartition("/")[0])
         if folder is None:
@@ -715,7 +719,11 @@ def _still_ours(written: Written, entry: Entry, desk: Desk) -> frozenset[str]:
     kind = desk.kinds[written.kind]
     wanted = {each.key: each.wanted for each in entry.settings if each.in_file and each.kind == kind.name}
     try:
-        content = in_child(lambda: desk.host.read_bytes(kind.file), keeps=desk.host.descriptors, stopped=lambda: False)
+        content = in_child(
+            lambda: desk.host.read_bytes(kind.file, limit_bytes=SETTINGS_LIMIT_BYTES),
+            keeps=desk.host.descriptors,
+            stopped=lambda: False,
+        )
     except NotFoundError:
         return frozenset()
     except (UnavailableError, NoAnswerError, LostChildError):

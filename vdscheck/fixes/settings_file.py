@@ -1,6 +1,7 @@
 """A file of settings, a line each: what is put in, and what is taken out again, whatever else stands in it."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from vdscheck.plugin import Restored, frozen
 
@@ -28,7 +29,8 @@ class Syntax:
 def merged(syntax: Syntax, content: bytes | None, settings: Mapping[str, str]) -> bytes:
     """The content with these settings: a line that sets one of the keys is replaced, what has none is added."""
     wanted = {syntax.path(key): syntax.line(key, value) for key, value in settings.items()}
-    kept = [line for line in syntax.lines(content or b"") if not any(key in wanted for key in syntax.keys(line))]
+    keys = cache(syntax.keys)
+    kept = [line for line in syntax.lines(content or b"") if not any(key in wanted for key in keys(line))]
     text = b"".join(kept)
     if syntax.header not in text:
         text = syntax.header + text
@@ -39,8 +41,9 @@ def restored(syntax: Syntax, now: bytes | None, before: bytes | None, after: byt
     """What the content was before, three-way: what was added or changed since it was written (`after`) stays."""
     if now in (after, before):
         return Restored(before, ())
-    ours = {key: line for line in syntax.lines(after) for key in syntax.keys(line)}
-    old = {key: line for line in syntax.lines(before or b"") for key in syntax.keys(line)}
+    keys, value = cache(syntax.keys), cache(syntax.value)  # each line is read once, however often it is there
+    ours = {key: line for line in syntax.lines(after) for key in keys(line)}
+    old = {key: line for line in syntax.lines(before or b"") for key in keys(line)}
     changed = {key for key, line in ours.items() if old.get(key) != line}
     if now is None:
         return Restored(None, tuple(map(syntax.name, sorted(changed & old.keys()))))
@@ -49,13 +52,13 @@ def restored(syntax: Syntax, now: bytes | None, before: bytes | None, after: byt
     taken: set[bytes] = set()
     """The keys whose line, which is the only one that we wrote, was met: any other one is somebody else's."""
     for line in syntax.lines(now):
-        key = next((each for each in syntax.keys(line) if each in changed), None)
+        key = next((each for each in keys(line) if each in changed), None)
         if key is None:
             kept.append(line)
-        elif syntax.value(line) == syntax.value(ours[key]) and key not in taken:
+        elif value(line) == value(ours[key]) and key not in taken:
             taken.add(key)
             kept.append(old.get(key, b""))
-        elif syntax.value(line) == syntax.value(old.get(key, b"")):
+        elif value(line) == value(old.get(key, b"")):
             kept.append(line)
         else:
             kept.append(line)
