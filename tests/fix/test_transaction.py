@@ -8,16 +8,18 @@ import shutil
 import signal
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fix_hosts import KINDS, Machine, at_desk, taken
+from tests.support.fix_hosts import KINDS, Machine, at_desk, catalogue, taken
 from vdscheck.catalogue.declarations import ProbeEntry
 from vdscheck.fix.files import NEW_NAME, FixError
+from vdscheck.fix.flow import foreseeing
 from vdscheck.fix.journal import FOLDER, Journal, unfinished
-from vdscheck.fix.transaction import Desk, recover, undo, verified
+from vdscheck.fix.transaction import Desk, NotBegunError, recover, undo, verified
 from vdscheck.fixes.sysctl import KernelSettings
 from vdscheck.fixes.sysctl.boot import FILE as DROP_IN
 from vdscheck.measure.measure import Outcome
@@ -28,6 +30,7 @@ from vdscheck.process import signals
 from vdscheck.target.host import Host
 from vdscheck.target.what_if import WhatIfHost
 
+WATCHES = "fs.inotify.max_user_watches"
 REUSE, SOMAXCONN, IDLE = "net.ipv4.tcp_tw_reuse", "net.core.somaxconn", "net.ipv4.tcp_slow_start_after_idle"
 FILTER = "net.ipv4.conf.all.rp_filter"
 LATE = Taken("2026-11-25T00:00:00Z", 5.0, "made up", None, unmeasured(Reason.TIMEOUT, "too late"))
@@ -1111,3 +1114,29 @@ def test_an_undo_that_is_ended_before_it_begins_gives_back_nothing(machine: Mach
     with pytest.raises(FixError, match="interrupted"):
         machine.undo()
     assert (state(machine), machine.states()) == (fixed, ["held"])
+
+
+def seeing(machine: Machine) -> Desk:
+    """A desk from which the next boot is seen."""
+    return replace(machine.desk, foresee=foreseeing(machine.host, catalogue(), machine.measure))
+
+
+def test_where_the_next_boot_cannot_be_seen_nothing_is_given_back_after_a_reboot(machine: Machine) -> None:
+    assert machine.fix().outcome == "applied"
+    machine.reboot()
+    fixed = machine.values, state(machine), machine.states()
+    with pytest.raises(NotBegunError, match="could not be seen; `vdscheck undo` tries again"):
+        machine.undo(replace(machine.desk, foresee=lambda _kind, _content: None))
+    assert (machine.values, state(machine), machine.states()) == fixed
+    assert machine.undo(seeing(machine)) == ()
+    assert machine.states() == ["undone"]
+
+
+def test_what_nobody_can_tell_of_the_next_boot_stays_after_a_reboot(tmp_path: Path) -> None:
+    """What was set by hand before the fix is not what a boot would have set."""
+    machine = Machine(tmp_path / "root", "kubernetes-node")
+    machine.write(WATCHES, "1000")
+    assert WATCHES in {each.key for each in machine.fix().changes}
+    machine.reboot()
+    assert machine.undo(seeing(machine)) == (WATCHES,)
+    assert machine.read(WATCHES) != "1000"

@@ -203,6 +203,20 @@ def test_what_cannot_be_seen_of_the_next_boot_is_not_claimed(tmp_path: Path) -> 
 
 
 @needs_root
+@pytest.mark.covered
+def test_an_undo_in_another_network_namespace_says_only_that_it_is_refused() -> None:
+    found = parts(
+        """
+        fix --yes -q > /dev/null
+        unshare -n "$PYTHON" -m vdscheck undo > said 2> why; code; cat said; echo ----; cat why
+        """
+    )
+    assert found[0] == "code 3"
+    assert "was made in another network namespace" in found[1]
+    assert len(found[1].splitlines()) == 1
+
+
+@needs_root
 @pytest.mark.slow
 def test_an_undo_that_is_refused_is_one_document_as_well() -> None:
     found = parts(

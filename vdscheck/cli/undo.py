@@ -11,7 +11,7 @@ from vdscheck.fix.files import FixError, NoRoomError
 from vdscheck.fix.flow import LOOKS, desk, foreseeing
 from vdscheck.fix.journal import FOLDER, Contents, Entry, Journal, Replaced
 from vdscheck.fix.plan import Foresee, Kinds, Name
-from vdscheck.fix.transaction import Desk, GivenBack, in_its_boot, undo
+from vdscheck.fix.transaction import Desk, GivenBack, NotBegunError, in_its_boot, undo
 from vdscheck.fix.undo_report import (
     DamagedEntry,
     JournalChange,
@@ -110,6 +110,8 @@ def _given_back(journal: Journal, work: Desk) -> _Undone:
     try:
         with last_to_be_killed():
             done = undo(journal, work)
+    except NotBegunError as error:
+        return _Undone(_note("refused", str(error), entry), warnings=contents.passed_over + contents.left_to_others)
     except FixError as error:
         done, failed = None, str(error)
     done = done or GivenBack(entry, (), None)

@@ -50,6 +50,10 @@ class ChangedMeanwhileError(Exception):
     """Something is not as it was when the plan was made; nothing was written."""
 
 
+class NotBegunError(FixError):
+    """Nothing was given back, and nothing was looked at."""
+
+
 class GivenBackError(FixError):
     """What was changed has been given back; `left` is what somebody changed meanwhile."""
 
@@ -540,7 +544,7 @@ def _refuse_elsewhere(entry: Entry, desk: Desk) -> None:
             f"journal entry {entry.id} is in force in the running kernel, or may be, which is not reached from here: "
             f"chroot {desk.host.root} vdscheck undo"
         )
-        raise FixError(message)
+        raise NotBegunError(message)
     namespace = (entry.boot_id or "").partition(" ")[2]
     here = desk.namespace if "#" in namespace else desk.namespace.partition("#")[0]
     if not desk.live or not namespace or namespace == here or not in_its_boot(entry, desk):
@@ -551,7 +555,7 @@ def _refuse_elsewhere(entry: Entry, desk: Desk) -> None:
             f"journal entry {entry.id} was made in another network namespace ({named}), which has its net.* keys "
             "for itself: run vdscheck undo there (ip netns exec, nsenter -n), or here after a reboot"
         )
-        raise FixError(message)
+        raise NotBegunError(message)
 
 
 def _is_in_force(entry: Entry, desk: Desk) -> bool:
@@ -569,7 +573,8 @@ def _is_in_force(entry: Entry, desk: Desk) -> bool:
 def _without_the_fix(entry: Entry, desk: Desk) -> Mapping[Name, str | None]:
     """What each setting would be now without the fix: as it was, or as this boot would have set it.
 
-    That is what the files say now, which somebody may have changed since; None where it cannot be told.
+    That is what the files say now, which somebody may have changed since; None where they do not tell. Raises
+    NotBegunError where the next boot could not be seen at all: another look may tell it.
     """
     as_it_was = {Name(each.kind, each.key): each.before for each in entry.settings}
     if not desk.live or in_its_boot(entry, desk):
@@ -583,25 +588,22 @@ def _without_the_fix(entry: Entry, desk: Desk) -> Mapping[Name, str | None]:
 
 
 def _boot_without(written: Written, desk: Desk) -> Any:  # noqa: ANN401 - of the type that the kind says
-    """The next boot as it would be without what a fix wrote; None where it is not known."""
+    """The next boot as it would be without what a fix wrote."""
     kind = desk.kinds[written.kind]
     if desk.foresee is None:
         return None
-    try:
-        content = _restored(written, desk).content
-    except FixError:
-        return None
-    return desk.foresee(kind, content or b"")
+    found = desk.foresee(kind, _restored(written, desk).content or b"")
+    if found is None:
+        message = f"nothing was given back: what the next boot brings without the fix could not be seen; {AGAIN}"
+        raise NotBegunError(message)
+    return found
 
 
 def _as_a_boot_sets(setting: Replaced, desk: Desk, boot: Any) -> str | None:  # noqa: ANN401 - the same
     if desk.foresee is None:
-        return setting.before if setting.at_boot is None else setting.at_boot
+        return setting.at_boot
     found = None if boot is None else desk.kinds[setting.kind].at_boot(setting.key, boot)
-    if found is None or found.value is None:
-        # Where nobody sets it, then and now, it is as it was.
-        return setting.before if setting.at_boot is None else None
-    return found.value
+    return None if found is None else found.value
 
 
 def _values_back(entry: Entry, desk: Desk, wanted: Mapping[Name, str | None]) -> list[LeftAlone]:
@@ -687,7 +689,7 @@ def undo(journal: Journal, desk: Desk) -> GivenBack | None:
     wanted = _without_the_fix(entry, desk)
     if interrupted():
         message = "interrupted: nothing was given back"
-        raise FixError(message)
+        raise NotBegunError(message)
     state: State = "given-back" if entry.state == "begun" else "undone"
     if entry.state == "held":
         with suppress(NoRoomError):
