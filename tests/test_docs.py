@@ -10,30 +10,29 @@ import pytest
 from tests.support.program import vdscheck
 from tests.support.project import PROJECT
 from vdscheck.catalogue.catalogue import Catalogue
-from vdscheck.cli import reference
-from vdscheck.cli.app import COMMANDS
-from vdscheck.cli.config import KEYS, Matter
+from vdscheck.cli import known, reference
+from vdscheck.cli.config import keys
 from vdscheck.cli.request import ExitCode
 from vdscheck.model.absence import Reason
 from vdscheck.model.fixes import FixRecord
 from vdscheck.model.judgement import Severity, Verdict
+from vdscheck.plugin import Matter
 from vdscheck.render.formats import FORMATS
 
 CONTRACT = (PROJECT / "docs/contract.md").read_text("utf-8")
 README = (PROJECT / "README.md").read_text("utf-8")
-OPTIONS = (
-    *("--profile", "--only", "--skip", "--config", "--format", "--json", "--output", "--min-score"),
-    *("--min-coverage", "--fail-on", "--passive", "--quick", "--thorough", "--offline", "--root"),
-    *("--path", "--quiet", "--verbose", "--no-color", "--fix", "--dry-run", "--yes"),
-)
 REWRITE = bool(os.environ.get("VDSCHECK_REWRITE_GOLDEN"))
 """Set it to write the generated files anew."""
 
 
 @pytest.mark.parametrize(
     ("file", "make"),
-    [("docs/checks.md", reference.checks_page), ("docs/report-v1.schema.json", reference.schema)],
-    ids=["checks", "schema"],
+    [
+        ("docs/checks.md", reference.checks_page),
+        ("docs/options.md", reference.options_page),
+        ("docs/report-v1.schema.json", reference.schema),
+    ],
+    ids=["checks", "options", "schema"],
 )
 def test_a_generated_page_is_current(file: str, make: object) -> None:
     made = make()  # type: ignore[operator]
@@ -45,14 +44,30 @@ def test_a_generated_page_is_current(file: str, make: object) -> None:
 
 def test_every_command_of_the_program_is_the_contracts() -> None:
     shown = vdscheck("--help").stdout
-    for command in COMMANDS:
+    for command in known.ours().commands:
         assert re.search(rf"^\s+{command}\s", shown, re.MULTILINE)
 
 
-def test_every_option_of_run_stands_in_its_help() -> None:
-    shown = vdscheck("run", "--help").stdout
-    for option in OPTIONS:
-        assert option in shown
+@pytest.mark.parametrize("command", known.ours().commands)
+def test_every_option_of_a_command_stands_in_its_help(command: str) -> None:
+    shown = vdscheck(command, "--help").stdout
+    for option in known.ours().options_of(command):
+        for flag in option.flags:
+            assert flag in shown
+
+
+def test_the_readme_says_which_options_are_no_keys_of_a_configuration_and_which_the_current_folder_may_not_bring() -> (
+    None
+):
+    text = " ".join(README.split())
+    (left_out,) = re.findall(r"but for those that are about one call \((.*?), and how", text)
+    options = {each.name: each for name in ("run", "cluster") for each in known.ours().options_of(name)}
+    of_one_call = {each.name for each in options.values() if each.matter is None}
+    flags = {flag: each.name for each in options.values() for flag in each.flags}
+    assert {flags[each] for each in re.findall(r"`(-[^`]+)`", left_out)} == of_one_call
+    (not_here,) = re.findall(r"may not name what is connected to, read or run \((.*?)\)", text)
+    reach = {name for name, key in keys().items() if key.matter is Matter.REACH}
+    assert {each.strip("[]") for each in re.findall(r"`([^`]+)`", not_here)} == reach
 
 
 def test_the_readme_opens_with_the_two_commands_and_names_what_exists(catalogue: Catalogue) -> None:
@@ -75,7 +90,7 @@ def of_contract(heading: str) -> str:
 def test_the_contract_names_the_commands_and_options_that_there_are() -> None:
     section = of_contract("Commands")
     named = re.findall(r"`vdscheck ([a-z]+)", section.partition("Options of")[0])
-    assert set(named) == set(COMMANDS)
+    assert set(named) == set(known.ours().commands)
     shown = vdscheck("run", "--help").stdout
     for option in re.findall(r"`(--?[a-z][a-z-]*)", section.partition("Options of")[2]):
         assert re.search(rf"{option}\b", shown), option
@@ -113,7 +128,7 @@ def test_the_contract_has_the_fields_of_the_schema() -> None:
 
 
 def test_the_contract_says_which_keys_the_current_folder_may_not_bring() -> None:
-    reach = {name for name, key in KEYS.items() if key.matter is Matter.REACH}
+    reach = {name for name, key in keys().items() if key.matter is Matter.REACH}
     (listed,) = re.findall(
         r"connected to, read or run: (.*?)\. The run", of_contract("Configuration").replace("\n", " ")
     )

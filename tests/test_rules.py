@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.project import PROJECT
 from vdscheck.catalogue.catalogue import load
+from vdscheck.plugin import Instrument, TargetKind
 
 IMPURE = {
     *("open", "print", "input", "exec", "eval", "compile", "breakpoint", "__import__"),
@@ -73,6 +74,46 @@ def nameless(kinds: Iterator[Any]) -> list[str]:
 
 def test_an_amount_that_is_measured_says_in_what() -> None:
     assert nameless(entry.provides for entry in load().probes.values()) == []
+
+
+AREAS_OF_CODE = ("checks", "commands", "fixes", "linux", "measurements", "probes", "profiles", "views")
+"""Folders that are of areas: all else is the engine."""
+NOT_MEANT = {
+    ("fix/journal.py", "sysctl"): "entries of the first format name no kind, and all were of this one",
+    ("process/limits.py", "memory"): "a controller of cgroups",
+}
+"""Words of the engine that are those of an area and mean something else."""
+
+
+def texts(tree: ast.Module) -> Iterator[str]:
+    """All texts of a module but its documentation."""
+    bodies = (getattr(node, "body", None) for node in ast.walk(tree))
+    stated = (each for body in bodies if isinstance(body, list) for each in body if isinstance(each, ast.Expr))
+    documentation = {id(each.value) for each in stated}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            yield node.value
+
+
+def names_of_areas() -> tuple[set[str], set[str]]:
+    """Every id and measurement, which mean nothing else wherever they stand, and the words that an area is called."""
+    found = load()
+    ids = {*found.checks, *found.probes, *(entry.provides.__name__ for entry in found.probes.values())}
+    commands = {name for name, each in found.commands.items() if isinstance(each, Instrument)}
+    of_areas = {each.partition(".")[0] for each in (*found.checks, *found.probes)}
+    return ids, (of_areas | commands | set(found.offer)) - set(typing.get_args(TargetKind))
+
+
+def test_the_engine_knows_no_area() -> None:
+    ids, words = names_of_areas()
+    found = []
+    for file, tree in modules("vdscheck"):
+        name = file.relative_to(PROJECT / "vdscheck")
+        if name.parts[0] not in AREAS_OF_CODE:
+            for text in texts(tree):
+                met = set(re.findall(r"[A-Za-z][\w.-]*\w", text)) & ids | {text} & words
+                found += [(str(name), each) for each in met]
+    assert set(found) == set(NOT_MEANT)
 
 
 CHECK, PROBE = "checks/cpu.py", "vdscheck/probes/time/sync.py"

@@ -5,12 +5,35 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from vdscheck.command_line import (
+    AREAS,
+    Argument,
+    Bought,
+    Command,
+    Files,
+    Format,
+    Instrument,
+    Matter,
+    Option,
+    Terminal,
+)
 from vdscheck.fix_kind import AtBoot, FixKind, Restored, Surroundings
 from vdscheck.model.absence import Absent, Reason, UnavailableError, not_applicable, unmeasured
 from vdscheck.model.fixes import ByHand, FixChange, LeftAlone, SettingFix
-from vdscheck.model.judgement import Confidence, Evidence, Expected, Judgement, Observed, Severity, Verdict
+from vdscheck.model.judgement import (
+    Confidence,
+    Evidence,
+    Expected,
+    Finding,
+    Gate,
+    Judgement,
+    Observed,
+    Score,
+    Severity,
+    Verdict,
+)
 from vdscheck.model.records import AMOUNT_LIMIT, frozen, measurement
-from vdscheck.model.report import SCHEMA_VERSION, Measurements, Taken
+from vdscheck.model.report import SCHEMA_VERSION, Measurements, Report, Taken
 from vdscheck.model.tables import Column, Row, Shown, Table
 from vdscheck.stats import (
     Distribution,
@@ -32,41 +55,54 @@ from vdscheck.units import counted, short_figure, spoken_seconds, whole_number
 
 __all__ = [
     "AMOUNT_LIMIT",
+    "AREAS",
     "SCHEMA_VERSION",
     "Absent",
+    "Argument",
     "AtBoot",
     "AtLeast",
     "AtMost",
+    "Bought",
     "ByHand",
     "Check",
     "Cluster",
     "Column",
+    "Command",
     "Confidence",
     "Distribution",
     "Estimate",
     "Evidence",
     "Expected",
     "Facts",
+    "Files",
+    "Finding",
     "FixChange",
     "FixKind",
     "ForbiddenError",
+    "Format",
+    "Gate",
     "GoneError",
     "Header",
     "Host",
+    "Instrument",
     "Judgement",
     "LeftAlone",
     "Limits",
+    "Matter",
     "Measurements",
     "NotFoundError",
     "Observed",
     "OneOf",
+    "Option",
     "Probe",
     "ProfileFile",
     "Reason",
     "Recorder",
+    "Report",
     "RequestCounts",
     "Restored",
     "Row",
+    "Score",
     "SettingFix",
     "Severity",
     "Shown",
@@ -75,6 +111,7 @@ __all__ = [
     "Table",
     "Taken",
     "TargetKind",
+    "Terminal",
     "UnavailableError",
     "Verdict",
     "View",

@@ -1,4 +1,4 @@
-"""A third party's package adds a check, a probe and a profile, built from exactly what the guide shows."""
+"""A third party's package adds a check, a profile and a format, built from exactly what the guide shows."""
 
 import json
 import os
@@ -42,6 +42,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "The kernel was started not too long ago." in done.stdout
     assert "profile acme" in done.stdout
+    assert "VDSCHECK OK: score 100 | score=100" in done.stdout
     return found
 
 
@@ -56,8 +57,8 @@ def uptime_s() -> float:
 
 
 def test_the_guide_shows_a_whole_package() -> None:
-    package = {"pyproject.toml", "acme_vdscheck/__init__.py", "acme_vdscheck/acme.toml"}
-    assert set(files_shown()) == package | {"test_acme.py"}
+    module = {f"acme_vdscheck/{name}" for name in ("__init__.py", "acme.toml", "commands.py")}
+    assert set(files_shown()) == {"pyproject.toml", "test_acme.py", *module}
 
 
 @pytest.mark.xdist_group("plugin")
@@ -89,6 +90,17 @@ def test_without_the_profile_the_check_is_not_part_of_the_ruleset(programs: Path
     done = vdscheck(programs, "run", "--only", "uptime.*", "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert "uptime.days is judged by: acme" in done.stderr
+
+
+@pytest.mark.xdist_group("plugin")
+def test_the_option_and_the_format_of_the_package_are_those_of_a_run(programs: Path, tmp_path: Path) -> None:
+    words = ("run", "--profile", "acme", "--only", "uptime.*", "--longest-uptime", "30000")
+    done = vdscheck(programs, *words, "--format", "nagios", "-o", f"json={tmp_path}/r.json")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "VDSCHECK OK: score 100 | score=100\n", "")
+    (finding,) = json.loads((tmp_path / "r.json").read_text())["findings"]
+    assert finding["expected"]["pass"] == 30000
+    of_nothing = ("--only", "sysctl.somaxconn", "--root", str(tmp_path), "--format", "nagios")
+    assert vdscheck(programs, "run", "--profile", "acme", *of_nothing).returncode == 3
 
 
 @pytest.mark.xdist_group("plugin")

@@ -15,6 +15,7 @@ from tests.support.users import ATTACKER, VICTIM, User, called_as
 from vdscheck.cli import config, request
 from vdscheck.cli.config import Config, ConfigError
 from vdscheck.cli.request import Asked
+from vdscheck.plugin import Matter
 from vdscheck.target import secrets
 
 
@@ -160,7 +161,7 @@ def test_no_refusal_of_a_configuration_shows_a_login_or_a_query(tmp_path: Path, 
 def test_what_a_plugin_is_told_is_a_secret_also_where_another_process_has_read_it(tmp_path: Path) -> None:
     file = tmp_path / "vdscheck.toml"
     file.write_text("[plugin.acme]\nkey = 'S3cr3tPw99'")
-    request._configuration(Asked(config=str(file)))
+    request._configuration(Asked({"config": str(file)}))
     assert secrets.redact("said S3cr3tPw99") == "said ***"
 
 
@@ -213,7 +214,7 @@ VALUES: Any = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(config.KEYS)), VALUES, max_size=3))
+@given(st.dictionaries(st.sampled_from(sorted(config.keys())), VALUES, max_size=3))
 def test_any_value_of_a_known_key_is_checked_or_refused(values: dict[str, Any]) -> None:
     try:
         assert set(config.checked_values(values)) == set(values)
@@ -400,7 +401,7 @@ AN_EXAMPLE: dict[str, str] = {
 
 
 def test_each_key_that_reaches_out_has_an_example() -> None:
-    assert {name for name, key in config.KEYS.items() if key.matter is config.Matter.REACH} == set(AN_EXAMPLE)
+    assert {name for name, key in config.keys().items() if key.matter is Matter.REACH} == set(AN_EXAMPLE)
 
 
 @pytest.mark.parametrize("key", AN_EXAMPLE)

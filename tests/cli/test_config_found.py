@@ -15,17 +15,18 @@ from tests.support.program import vdscheck
 from tests.support.project import PROJECT
 from vdscheck import codec
 from vdscheck.catalogue.catalogue import Catalogue
-from vdscheck.cli import app
-from vdscheck.cli.config import KEYS, Matter
+from vdscheck.cli import app, known
+from vdscheck.cli.config import keys
 from vdscheck.cli.loosened import loosened
 from vdscheck.model.judgement import Gate
+from vdscheck.plugin import Matter
 from vdscheck.target.interface import TargetKind
 
 EARLIER = PROJECT / "tests/earlier"
 FEW = ("--passive", "--only", "sysctl.somaxconn")
 FAR = "2099-01-01"
 BROKEN = "this is no configuration"
-COMMANDS = typer.main.get_command(app.app).commands  # type: ignore[attr-defined]
+COMMANDS = typer.main.get_command(app.command_line(known.ours())).commands  # type: ignore[attr-defined]
 
 
 Refusal = Callable[..., str]
@@ -314,8 +315,8 @@ EXAMPLES: dict[str, tuple[Any, list[str]]] = {
 
 
 def test_each_key_that_bears_on_a_gate_is_told() -> None:
-    shown = {name for name, key in KEYS.items() if key.matter is Matter.SHOWING}
-    assert shown | {"min-score", "fail-on"} == set(KEYS) - set(EXAMPLES)
+    shown = {name for name, key in keys().items() if key.matter is Matter.SHOWING}
+    assert shown | {"min-score", "fail-on"} == set(keys()) - set(EXAMPLES)
     for name, (value, what) in EXAMPLES.items():
 
         def told(target: TargetKind, *decided: str, measures: bool = True) -> list[str]:
@@ -323,8 +324,8 @@ def test_each_key_that_bears_on_a_gate_is_told() -> None:
 
         assert what in (told("host"), told("cluster")), name
         assert told("host", name) == told("cluster", name) == []
-        of_measuring = KEYS[name].matter in {Matter.MEASURING, Matter.REACH}
-        assert told(KEYS[name].target or "host", measures=False) == ([] if of_measuring else what)
+        of_measuring = keys()[name].matter in {Matter.MEASURING, Matter.REACH}
+        assert told(keys()[name].target or "host", measures=False) == ([] if of_measuring else what)
 
 
 def test_a_gate_of_an_earlier_version_is_a_gate(schema: dict[str, Any]) -> None:

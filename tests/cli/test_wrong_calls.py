@@ -22,7 +22,7 @@ from tests.support.hostile_values import json_values, texts
 from tests.support.program import vdscheck
 from vdscheck import __version__, codec
 from vdscheck.catalogue.catalogue import Catalogue, load
-from vdscheck.cli import app, config, request
+from vdscheck.cli import app, config, known, request
 from vdscheck.render.formats import LINE_LIMIT
 from vdscheck.ruleset import ruleset
 
@@ -31,7 +31,7 @@ from vdscheck.ruleset import ruleset
 
 def options() -> Iterator[tuple[str, Any]]:
     """Each command with each of its options and arguments that takes a value, as typer makes them."""
-    group: Any = typer.main.get_command(app.app)
+    group: Any = typer.main.get_command(app.command_line(known.ours()))
     for name, command in group.commands.items():
         for each in command.params:
             if is_argument(each) or not each.is_flag:
@@ -242,8 +242,8 @@ def catalogue() -> Catalogue:
 def prepared(file: Path) -> None:
     """All that is made of a configuration before anything is measured."""
     read = config.read(str(file))
-    found = request.Settings(request.Asked(), read.file, read.values)
-    profiles = list(found.first("profile", (), ("web",)))
+    found = request.Settings(request.Asked(), read.file, read.values, target="host")
+    profiles = list(found.first("profile", ("web",)))
     ruleset.build(catalogue(), profiles, found.overrides, __version__)
     assert found.terminal is not None
     assert found.effort
@@ -279,21 +279,23 @@ def test_a_configuration_with_such_names_and_values_is_refused_in_one_line(tmp_p
         used_or_refused(tmp_path, written)
 
 
-@pytest.mark.parametrize("key", config.KEYS)
+@pytest.mark.parametrize("key", config.keys())
 def test_every_key_with_every_odd_value_is_used_or_refused(tmp_path: Path, key: str) -> None:
     for value in ODD:
         used_or_refused(tmp_path, {key: value})
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.dictionaries(st.sampled_from(sorted(config.KEYS)), json_values() | st.sampled_from(ODD), max_size=3))
+@given(st.dictionaries(st.sampled_from(sorted(config.keys())), json_values() | st.sampled_from(ODD), max_size=3))
 def test_any_configuration_is_used_or_refused(tmp_path: Path, written: Mapping[str, Any]) -> None:
     used_or_refused(tmp_path, written)
 
 
 @pytest.mark.slow
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.dictionaries(st.sampled_from(sorted(config.KEYS)) | texts, json_values() | st.sampled_from(ODD), max_size=4))
+@given(
+    st.dictionaries(st.sampled_from(sorted(config.keys())) | texts, json_values() | st.sampled_from(ODD), max_size=4)
+)
 def test_many_configurations_are_used_or_refused(tmp_path: Path, written: Mapping[str, Any]) -> None:
     with suppress(UnicodeEncodeError):
         used_or_refused(tmp_path, {json.dumps(key): value for key, value in written.items()})

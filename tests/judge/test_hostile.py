@@ -22,7 +22,7 @@ from tests.support.project import PROJECT
 from vdscheck.catalogue.catalogue import Catalogue, load
 from vdscheck.catalogue.entry_points import CatalogueError
 from vdscheck.cli import deliver, judge, request
-from vdscheck.render.formats import Terminal
+from vdscheck.plugin import Terminal
 from vdscheck.ruleset.profile import RulesetError
 
 REPORTS = PROJECT / "tests/earlier/reports"

@@ -36,13 +36,16 @@ def report(*words: str, **more: Any) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def plugin(folder: Path, source: str, name: str = "acme") -> Path:
-    """A folder with an installed package of one module, as pip would leave it; for `plugins=`."""
+def plugin(folder: Path, source: str, name: str = "acme", value: str = "") -> Path:
+    """A folder with an installed package of one module, as pip would leave it; for `plugins=`.
+
+    `value`: the module that its entry point names, where that is another one.
+    """
     (folder / f"{name}.py").write_text(source)
     information = folder / f"{name}-1.dist-info"
     information.mkdir()
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
-    (information / "entry_points.txt").write_text(f"[vdscheck.plugins]\n{name} = {name}\n")
+    (information / "entry_points.txt").write_text(f"[vdscheck.plugins]\n{name} = {value or name}\n")
     return folder
 
 

@@ -26,8 +26,9 @@ from tests.support.api_servers import LISTS, Answer, ApiServer, api_server
 from tests.support.hostile_redis import answers, bulk, requests, server
 from tests.support.program import environment
 from tests.support.project import PROJECT
-from vdscheck.cli.app import app
-from vdscheck.cli.config import KEYS
+from vdscheck.cli import known
+from vdscheck.cli.app import command_line
+from vdscheck.cli.config import keys
 
 PIECE = 8
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
@@ -451,7 +452,7 @@ def left(hunt: Hunt) -> tuple[int, list[int]]:
 
 def options() -> Iterator[tuple[str, str]]:
     """Each command with each of its options and arguments that takes a value, as the command line has them."""
-    group: Any = typer.main.get_command(app)  # typer's own copy of click's classes, or click's
+    group: Any = typer.main.get_command(command_line(known.ours()))  # typer's own copy of click's classes, or click's
     for name, command in group.commands.items():
         for parameter in command.params:
             if parameter.param_type_name == "argument":
@@ -472,7 +473,7 @@ def hunt_options(hunt: Hunt, commands: tuple[str, ...]) -> None:
 
 def hunt_keys(hunt: Hunt) -> None:
     """The same in a configuration, for every key: as a text, in a list and in a table."""
-    for key in KEYS:
+    for key in keys():
         for number, shape in enumerate(('"{}"', '["{}"]', '{{ "acme" = "{}" }}')):
             file = hunt.folder / f"{key}-{number}.toml"
             file.write_text(f"{key} = {shape.format(hunt.secrets.address(f'{key} {number}'))}\n")

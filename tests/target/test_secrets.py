@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.program import vdscheck
 from tests.support.project import PROJECT
-from vdscheck.cli import app
+from vdscheck.cli import app, known
 from vdscheck.measure.jobs import Frame, Job, work
 from vdscheck.measurements import CommandTime
 from vdscheck.plugin import Host, measurement, probe
@@ -247,7 +247,7 @@ def test_the_command_in_the_report_shows_no_login_of_a_place(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["vdscheck", *words, "--only", "sysctl.*"])
-    shown = app.command_shown()
+    shown = app.command_shown(known.ours())
     assert "pass" not in repr(shown)
     assert "***@h" in repr(shown)
     assert shown[-2:] == ("--only", "sysctl.*")

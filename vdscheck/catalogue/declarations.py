@@ -19,6 +19,7 @@ HEADINGS = ("Why", "False positives", "By hand", "Sources")
 OPTIONAL_HEADINGS = ("Fix", "Undo")
 """How a finding is mended by hand, where that does not hang on what was found."""
 _ID = re.compile(r"[a-z][a-z0-9]*\.[a-z0-9]+(-[a-z0-9]+)*")
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _THRESHOLDS = (AtMost, AtLeast, OneOf)
 
 
@@ -71,6 +72,13 @@ class ProbeEntry:
 def _refuse_bad_id(name: str, where: str) -> None:
     if not _ID.fullmatch(name):
         refuse(where, f"{name!r} is not an id: it is written area.name, in lower case, with hyphens")
+
+
+def named(name: str, where: str) -> str:
+    """The name of a command, an option or a format. Raises CatalogueError."""
+    if not _NAME.fullmatch(name):
+        refuse(where, f"{name!r} is no name: it is written in lower case, with hyphens")
+    return name
 
 
 def _hints(function: Any, where: str) -> dict[str, Any]:  # noqa: ANN401

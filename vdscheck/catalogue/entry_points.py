@@ -8,13 +8,31 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from types import ModuleType
 from typing import Any
 
-from vdscheck.plugin import Check, FixKind, Header, Probe, ProfileFile, View
+from vdscheck.plugin import (
+    Bought,
+    Check,
+    Command,
+    FixKind,
+    Format,
+    Header,
+    Instrument,
+    Option,
+    Probe,
+    ProfileFile,
+    View,
+)
 from vdscheck.process import guard, limits, plugins
 
 GROUP = "vdscheck.plugins"
 IMPORT_LIMIT_S = 5.0
 
 FOR_CLUSTERS = "cluster-"
+"""So begins the name of an entry point that serves clusters alone."""
+FOR_THE_COMMAND_LINE = "commands-"
+"""So begins the name of one of ours that the command line and the configuration are made of."""
+OF_THE_COMMAND_LINE = (Bought, Command, Format, Instrument, Option)
+DECLARED = (*OF_THE_COMMAND_LINE, Check, FixKind, Header, Probe, ProfileFile, View)
+"""What a module may declare, as values."""
 
 
 class CatalogueError(Exception):
@@ -105,7 +123,7 @@ def declared_in(module: ModuleType) -> Iterator[tuple[str, Any]]:
             yield from declared_in(value)
         values = value if isinstance(value, tuple | list) else (value,)
         for each in values:
-            if isinstance(each, Check | FixKind | Header | Probe | ProfileFile | View):
+            if isinstance(each, DECLARED):
                 yield module.__name__, each
 
 

@@ -7,13 +7,14 @@ import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import field
-from enum import Enum
+from functools import partial
 from typing import Any
 
 from vdscheck import codec
+from vdscheck.cli import known
 from vdscheck.model.absence import UnavailableError
 from vdscheck.model.records import frozen
-from vdscheck.ruleset.overrides import OFFER
+from vdscheck.plugin import Matter, Option
 from vdscheck.ruleset.profile import nearest
 from vdscheck.target import trusted
 from vdscheck.target.host import Host, one_line
@@ -28,7 +29,6 @@ from vdscheck.target.secrets import (
 )
 from vdscheck.target.text import absolute, safe_text
 
-FAIL_ON = ("warn", "fail", "unknown")
 WORDS_LIMIT = 1000
 """Of one key: each pattern and each waiver is held against every finding."""
 WORD_LIMIT = 4096
@@ -43,7 +43,7 @@ class ConfigError(Exception):
     """A configuration that cannot be followed; one line: what, where, how to mend it."""
 
     def __init__(self, message: str) -> None:
-        # Here, since the process that reads it ends with what it has registered.
+        # Here, since the process that reads a file ends with what it has registered.
         super().__init__(one_line(hide_addresses(message)))
 
 
@@ -59,8 +59,26 @@ class Config:
     """Of one that was found in the current folder: the next one, of the user or of the system, which it hides."""
 
 
+@frozen
+class Written:
+    """A configuration file as it was read, not yet checked; the file is None where none was found."""
+
+    file: str | None = None
+    table: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
+    here: bool = False
+    """Whether it was found in the current folder."""
+    found: bool = False
+    instead_of: str | None = None
+
+
 def find(environment: Mapping[str, str], *, user_id: int) -> Config:
-    """The configuration in the first of the places that are looked in.
+    """The configuration in the first of the places that are looked in. Raises ConfigError."""
+    return checked(found(environment, user_id=user_id))
+
+
+def found(environment: Mapping[str, str], *, user_id: int) -> Written:
+    """The file in the first of the places that are looked in.
 
     Raises ConfigError, also for one that somebody else than this user and root can have written.
     """
@@ -70,10 +88,10 @@ def find(environment: Mapping[str, str], *, user_id: int) -> Config:
         places.insert(1, os.path.join(home, OF_THE_USER))
     there = [(place == HERE, path) for place in places if (path := _there(place)) is not None]
     if not there:
-        return Config()
+        return Written()
     here, path = there[0]
     hidden = there[1][1] if here and len(there) > 1 else None
-    return Config(path, _parsed(_trusted(path, user_id), path, here=here), found=True, instead_of=hidden)
+    return Written(path, *_parsed(_trusted(path, user_id), path), here=here, found=True, instead_of=hidden)
 
 
 def _there(place: str) -> str | None:
@@ -98,6 +116,11 @@ def _trusted(path: str, user_id: int) -> bytes:
 
 def read(path: str, variable: str | None = None) -> Config:
     """The configuration in a file that the caller named, perhaps by a variable. Raises ConfigError."""
+    return checked(named(path, variable))
+
+
+def named(path: str, variable: str | None = None) -> Written:
+    """A file that the caller named, perhaps by a variable. Raises ConfigError."""
     try:
         raw = Host().read_bytes(absolute(path))
     except UnavailableError as error:
@@ -106,11 +129,11 @@ def read(path: str, variable: str | None = None) -> Config:
             raise ConfigError(message) from None
         message = f"configuration: {safe_text(error.absent.detail)}"
         raise ConfigError(message) from error
-    return Config(path, _parsed(raw, path, here=False))
+    return Written(path, *_parsed(raw, path))
 
 
-def _parsed(raw: bytes, path: str, *, here: bool) -> dict[str, Any]:
-    """What a file says, checked; of the one `here` also that it names nothing to connect to or to run."""
+def _parsed(raw: bytes, path: str) -> tuple[dict[str, Any], str]:
+    """What a file says, and its text."""
     shown = safe_text(path)
     try:
         text = raw.decode("utf-8-sig")
@@ -129,13 +152,24 @@ def _parsed(raw: bytes, path: str, *, here: bool) -> dict[str, Any]:
     except codec.CodecError as error:
         message = f"configuration {shown}: {error}"
         raise ConfigError(message) from error
-    register(table)
-    values = _checked(table, shown, text, here=here)
+    return table, text
+
+
+def checked(written: Written) -> Config:
+    """What a file says, checked; of the one `here` also that it names nothing to connect to or to run.
+
+    What is secret in it is registered. Raises ConfigError.
+    """
+    if written.file is None:
+        return Config()
+    register(written.table)
+    shown = safe_text(written.file)
+    values = _checked(written.table, shown, written.text, here=written.here)
     for one, other in (("verbose", "quiet"), ("json", "format")):
         if values.get(one) and values.get(other) not in (None, False, "json"):
             message = f"configuration {shown}: {one} and {other} exclude each other"
             raise ConfigError(message)
-    return values
+    return Config(written.file, values, found=written.found, instead_of=written.instead_of)
 
 
 def register(table: Mapping[str, Any]) -> None:
@@ -152,19 +186,20 @@ def _place_in(error: ValueError) -> str:
 
 def _checked(table: Mapping[str, Any], file: str, text: str, *, here: bool) -> dict[str, Any]:
     values = {}
-    for key, value in table.items():
-        where = f"configuration {file}{_line(text, key)}: {safe_text(without_secrets(key))}"
-        if key not in KEYS:
-            message = f"{where} is not a known key: {nearest(key, list(KEYS))}"
+    for name, value in table.items():
+        where = f"configuration {file}{_line(text, name)}: {safe_text(without_secrets(name))}"
+        known_key = key(name)
+        if known_key is None:
+            message = f"{where} is not a known key: {nearest(name, list(keys()))}"
             raise ConfigError(message)
-        if here and KEYS[key].matter is Matter.REACH:
+        if here and known_key.matter is Matter.REACH:
             message = (
                 f"{where} says what is connected to, read or run: a file that is found in the current folder "
                 f"may not. If you mean it: --config ./{HERE}"
             )
             raise ConfigError(message)
         try:
-            values[key] = KEYS[key].check(value)
+            values[name] = known_key.check(value)
         except ValueError as error:
             message = f"{where}: {error}"
             raise ConfigError(message) from error
@@ -212,23 +247,34 @@ def _words(value: object) -> list[str]:
     return words
 
 
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        message = f"a whole number is wanted, not {_kind(value)}"
+def _whole(option: Option, value: object) -> int:
+    least, most = option.least or 0, option.most
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most):
+        return value
+    wanted = f"a whole number is wanted, not {_kind(value)}"
+    message = wanted if most is None else f"a whole number from {least:g} to {most:g} is wanted"
+    raise ValueError(message)
+
+
+def _seconds(option: Option, value: object) -> float:
+    least, most = option.least or 0, option.most
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not isinstance(value, int | float) or not is_number or not least <= value or (most and value > most):
+        message = f"a number of seconds is wanted, at least {least:g}" + (f" and at most {most:g}" if most else "")
         raise ValueError(message)
     return value
 
 
-def _fail_on(value: object) -> list[str]:
+def _texts(option: Option, value: object) -> list[str]:
     words = _words(value)
-    for word in words:
-        if word not in FAIL_ON:
-            message = f"{word!r} is not one of {', '.join(FAIL_ON)}"
+    for word in words if option.among else ():
+        if word not in option.among:
+            message = f"{word!r} is not one of {', '.join(option.among)}"
             raise ValueError(message)
     return words
 
 
-def _text(value: object) -> str:
+def _text(_option: Option, value: object) -> str:
     if not isinstance(value, str):
         message = f"a text is wanted, not {_kind(value)}"
         raise ValueError(message)  # noqa: TRY004 - all refusals are one type
@@ -238,17 +284,10 @@ def _text(value: object) -> str:
     return value
 
 
-def _flag(value: object) -> bool:
+def _flag(_option: Option, value: object) -> bool:
     if not isinstance(value, bool):
         message = f"true or false is wanted, not {_kind(value)}"
         raise ValueError(message)  # noqa: TRY004
-    return value
-
-
-def _percent(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:  # noqa: PLR2004
-        message = "a whole number from 0 to 100 is wanted"
-        raise ValueError(message)
     return value
 
 
@@ -269,15 +308,15 @@ def _limits(value: object) -> dict[str, Any]:
 
 def _offer(value: object) -> dict[str, Any]:
     offer = _table(value)
-    for key, written in offer.items():
-        if key not in OFFER:
-            message = f"{key} is not a known key: {nearest(key, list(OFFER))}"
+    for name, written in offer.items():
+        bought = known.bought(name)
+        if bought is None:
+            message = f"{name} is not a known key: {nearest(name, list(known.so_far().offer))}"
             raise ValueError(message)
-        unit = OFFER[key][1]
-        whole = isinstance(written, int) and not isinstance(written, bool)
-        if not (whole if key == "cpus" else isinstance(written, str)):
-            wanted = "a whole number" if key == "cpus" else f'an amount with its unit, as "8 {unit}",'
-            message = f"{key}: {wanted} is wanted"
+        is_whole = isinstance(written, int) and not isinstance(written, bool)
+        if not (is_whole if bought.whole else isinstance(written, str)):
+            wanted = "a whole number" if bought.whole else f'an amount with its unit, as "8 {bought.unit}",'
+            message = f"{name}: {wanted} is wanted"
             raise ValueError(message)
     return offer
 
@@ -302,7 +341,9 @@ def _waiver(table: Mapping[str, Any]) -> dict[str, str]:
             message = f"a waiver without its {key}"
             raise ValueError(message)
     if has_secret(table["check"]):
-        message = "a waiver names a server as a finding does, without its login: check = 'redis.latency[HOST:PORT]'"
+        name = table["check"].partition("[")[0]
+        shown = "CHECK" if has_secret(name) else safe_text(name)
+        message = f"a waiver names a server as a finding does, without its login: check = '{shown}[HOST:PORT]'"
         raise ValueError(message)
     expires = table.get("expires")
     if isinstance(expires, str):
@@ -324,15 +365,14 @@ def _is_seen(character: str) -> bool:
     return character.isprintable() and not character.isspace()
 
 
-class Matter(Enum):
-    """What a key of the configuration is about: each has one, and from it follows who may set it, and who is told."""
-
-    REACH = "what is examined, connected to, read or run"
-    """Not in a file that is found in the current folder: that may be anybody's who brings files there."""
-    MEASURING = "what is measured, and how much"
-    JUDGING = "what measurements are judged by"
-    GATE = "a gate"
-    SHOWING = "how the report is shown"
+_CHECKS: Mapping[str, Callable[[Option, object], Any]] = {
+    "flag": _flag,
+    "text": _text,
+    "texts": _texts,
+    "whole": _whole,
+    "seconds": _seconds,
+    "table": lambda _, value: _table(value),
+}
 
 
 @frozen
@@ -345,46 +385,36 @@ class Key:
     """What it is about; None is either."""
 
 
-KEYS: Mapping[str, Key] = {
-    "profile": Key(_words, Matter.JUDGING),
-    "only": Key(_words, Matter.JUDGING),
-    "skip": Key(_words, Matter.JUDGING),
-    "format": Key(_text, Matter.SHOWING),
-    "json": Key(_flag, Matter.SHOWING),
-    "min-score": Key(_percent, Matter.GATE),
-    "min-coverage": Key(_percent, Matter.GATE),
-    "fail-on": Key(_fail_on, Matter.GATE),
-    "passive": Key(_flag, Matter.MEASURING, "host"),
-    "quick": Key(_flag, Matter.MEASURING, "host"),
-    "thorough": Key(_flag, Matter.MEASURING, "host"),
-    "offline": Key(_flag, Matter.MEASURING),
-    "disk": Key(_words, Matter.REACH, "host"),
-    "redis": Key(_words, Matter.REACH, "host"),
-    "path": Key(_words, Matter.REACH, "host"),
-    "quiet": Key(_flag, Matter.SHOWING),
-    "verbose": Key(_flag, Matter.SHOWING),
-    "no-color": Key(_flag, Matter.SHOWING),
-    "context": Key(_text, Matter.REACH, "cluster"),
-    "kubeconfig": Key(_text, Matter.REACH, "cluster"),
-    "namespace": Key(_words, Matter.MEASURING, "cluster"),
-    "selector": Key(_words, Matter.MEASURING, "cluster"),
-    "min-nvme": Key(_count, Matter.MEASURING, "cluster"),
-    "region": Key(_words, Matter.MEASURING, "cluster"),
-    "node-reports": Key(_text, Matter.REACH, "cluster"),
-    "limits": Key(_limits, Matter.JUDGING),
-    "severity": Key(_table, Matter.JUDGING),
-    "offer": Key(_offer, Matter.JUDGING, "host"),
-    "waivers": Key(_waivers, Matter.JUDGING),
-    "plugin": Key(_table, Matter.REACH),  # what a plugin is told to examine, among other things
-}
+_TABLES: Mapping[str, Callable[[object], Any]] = {"limits": _limits, "offer": _offer, "waivers": _waivers}
+"""Those that are more than a table."""
+
+
+def keys() -> Mapping[str, Key]:
+    """The keys that are the program's own, by their names."""
+    found = {name: _key_of(option) for name, option in known.ours().options.items()}
+    return {name: key for name, key in found.items() if key is not None}
+
+
+def key(name: str) -> Key | None:
+    """A key, also of a plugin."""
+    option = known.option(name)
+    return None if option is None else _key_of(option)
+
+
+def _key_of(option: Option) -> Key | None:
+    if option.matter is None:
+        return None
+    check = _TABLES.get(option.name) or partial(_CHECKS[option.takes], option)
+    return Key(check, option.matter, option.target)
 
 
 def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of the keys of a configuration, from elsewhere. Raises ValueError, also for an unknown key."""
     found = {}
-    for key, value in values.items():
-        if key not in KEYS:
-            message = f"{safe_text(key)} is not a known key"
+    for name, value in values.items():
+        known_key = key(name)
+        if known_key is None:
+            message = f"{safe_text(name)} is not a known key"
             raise ValueError(message)
-        found[key] = KEYS[key].check(value)
+        found[name] = known_key.check(value)
     return found

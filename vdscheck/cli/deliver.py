@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from vdscheck import __version__
 from vdscheck.catalogue.catalogue import Catalogue
-from vdscheck.cli import output
+from vdscheck.cli import known, output
 from vdscheck.cli.loosened import hidden, loosened, told
 from vdscheck.cli.request import Asked, ExitCode, Settings
 from vdscheck.judge import gates, judge
@@ -15,10 +15,14 @@ from vdscheck.model.judgement import Loosening
 from vdscheck.model.records import frozen
 from vdscheck.model.report import Report, Run, Taken, TargetNote
 from vdscheck.model.tables import Shown
+from vdscheck.plugin import Format, Terminal
+from vdscheck.process import plugins
+from vdscheck.process.guard import LostChildError, NoAnswerError, in_child
 from vdscheck.process.signals import StoppedError
-from vdscheck.render.formats import FORMATS, Terminal, say
+from vdscheck.render.formats import FORMATS, say
 from vdscheck.report import build
 from vdscheck.ruleset import selection
+from vdscheck.target import secrets
 from vdscheck.target.interface import TargetKind
 from vdscheck.target.text import safe_text
 
@@ -33,13 +37,13 @@ def or_early(asked: Asked, received: Sequence[int], kind: TargetKind, work: Call
         return work()
     except StoppedError:
         why = "interrupted before anything was examined"
-        if asked.format != "json":
+        if not asked.flag("json") and asked.said.get("format") != "json":
             say(f"vdscheck: {why}")
         else:
             note = Run(build.new_run_id(), started_at, round(time.monotonic() - began, 3), False, command_shown(asked))
-            plans = kind == "host" and (asked.fix or asked.dry_run)
+            plans = kind == "host" and (asked.flag("fix") or asked.flag("dry-run"))
             found = build.of_nothing(__version__, note, kind, why, plans=plans)
-            output.to_stdout(FORMATS["json"](found, Terminal()))
+            output.to_stdout(FORMATS["json"].function(found, Terminal()))
         return 128 + received[0]
 
 
@@ -71,9 +75,9 @@ def report_of(
     found = gates.gates(
         judged.findings,
         judged.score,
-        min_score=settings.first("min-score", settings.asked.min_score),
-        min_coverage=settings.first("min-coverage", settings.asked.min_coverage),
-        fail_on=settings.first("fail-on", settings.asked.fail_on, ()),
+        min_score=settings.first("min-score"),
+        min_coverage=settings.first("min-coverage"),
+        fail_on=settings.first("fail-on", ()),
     )
     loosening = _loosening(settings, target.kind, run_note.started_at[:10])
     asked = settings.asked_gates
@@ -86,18 +90,26 @@ def _loosening(settings: Settings, target: TargetKind, today: str) -> Loosening 
     if not settings.found or settings.file is None:
         return None
     decided = settings.decided
-    if settings.asked.min_score is None or settings.asked.min_coverage is not None:
+    if "min-score" not in settings.asked.said:
         decided |= {"min-coverage"}
     hides = [] if settings.instead_of is None else [hidden(settings.instead_of)]
-    what = (*hides, *settings.brought, *loosened(settings.values, decided, target, today, measures=settings.measures))
+    told_of_file = loosened(settings.values, decided, target, today, measures=settings.target is not None)
+    what = (*hides, *settings.brought, *told_of_file)
     return Loosening(safe_text(settings.file), what) if what else None
+
+
+FORMAT_LIMIT_S = 10.0
+"""How long a format of a plugin may take."""
+LAST_CODE = 255
+"""The greatest exit code that a shell sees."""
 
 
 @frozen
 class Drawn:
     """A report in every format that was asked for, and what the exit code is where nothing else goes wrong."""
 
-    contents: tuple[bytes, ...]
+    contents: tuple[bytes | None, ...]
+    """None where a format of a plugin failed."""
     code: int
     said: tuple[str, ...] = ()
     """What standard error says of it."""
@@ -110,12 +122,49 @@ def draw(
 
     `instrument`: where one is shown alone, what a view makes of its report.
     """
-    contents = []
+    contents: list[bytes | None] = []
+    said = [*told(made.gates)] or [f"vdscheck: {each}" for each in settings.hiding]
+    code = _code(made, settings)
     for name, place in settings.outputs:
         drawn = terminal if place is None else Terminal(verbose=terminal.verbose, kinds=terminal.kinds)
-        contents.append(FORMATS[name](made, replace(drawn, instrument=instrument)))
-    said = tuple(told(made.gates)) or tuple(f"vdscheck: {each}" for each in settings.hiding)
-    return Drawn(tuple(contents), _code(made, settings), said)
+        content, its_code, why = _drawn(name, made, replace(drawn, instrument=instrument))
+        contents.append(content)
+        if why:
+            said.append(f"vdscheck: {why}")
+        if place is None and its_code is not None and code in (ExitCode.OK, ExitCode.GATE):
+            code = its_code
+    return Drawn(tuple(contents), code, tuple(said))
+
+
+def _drawn(name: str, made: Report, terminal: Terminal) -> tuple[bytes | None, int | None, str]:
+    """A report in a format, the exit code that the format gives it, and why there is neither."""
+    found = known.output_format(name)
+    if found is None:
+        return None, None, f"there is no format {name}"
+    if plugins.is_ours(found.function.__module__):
+        return found.function(made, terminal), None, ""
+    try:
+        return (*in_child(lambda: _by_a_plugin(found, made, terminal), FORMAT_LIMIT_S), "")
+    except StoppedError:
+        raise
+    except NoAnswerError:
+        why = f"did not end within {FORMAT_LIMIT_S:g} s"
+    except LostChildError as error:
+        why = f"the process that drew it {error.how}"
+    except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
+        why = secrets.what_failed(error)
+    return None, None, f"format {name} ({found.where}) failed: {why}"
+
+
+def _by_a_plugin(found: Format, made: Report, terminal: Terminal) -> tuple[bytes, int | None]:
+    content: object = found.function(made, terminal)
+    code: object = None if found.exit_code is None else found.exit_code(made)
+    if isinstance(content, bytes) and code is None:
+        return content, None
+    if isinstance(content, bytes) and isinstance(code, int) and 0 <= code <= LAST_CODE:
+        return content, int(code)
+    message = f"a format makes bytes, and an exit code from 0 to {LAST_CODE}"
+    raise TypeError(message)
 
 
 def _code(made: Report, settings: Settings) -> int:
@@ -132,6 +181,9 @@ def write(drawn: Drawn, settings: Settings, received: Sequence[int], *, failed: 
     pairs = zip((place for _, place in settings.outputs), drawn.contents, strict=True)
     # What a reader can hold up comes last: a second signal must not cost a file.
     for place, content in sorted(pairs, key=lambda pair: pair[0] is None or pair[0].is_stream):
+        if content is None:
+            failed = True
+            continue
         try:
             if place is None:
                 output.to_stdout(content)

@@ -12,7 +12,8 @@ from vdscheck.fix.flow import Bench, Terms, carried_out, recovered, would_not
 from vdscheck.linux import ownership
 from vdscheck.model.fixes import FixRecord
 from vdscheck.model.report import Measurements, Report
-from vdscheck.render.formats import FORMATS, Terminal, plan, show
+from vdscheck.plugin import Terminal
+from vdscheck.render.formats import FORMATS, plan, show
 from vdscheck.render.text.question import can_ask, confirmed
 from vdscheck.report.build import NOT_BEGUN, fix_of_nothing
 
@@ -101,6 +102,6 @@ class Mender:
         if self.shows_first and os.isatty(1):
             # What cannot be written here is told when the report is delivered.
             with suppress(output.OutputError):
-                output.to_stdout(FORMATS["text"](first, self.terminal))
+                output.to_stdout(FORMATS["text"].function(first, self.terminal))
         show(plan(record, replace(self.terminal, colour=self.terminal.colour and os.isatty(2))))
         return confirmed("Apply?", self.bench.stopped)

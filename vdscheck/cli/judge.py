@@ -11,7 +11,7 @@ from vdscheck import __version__, codec
 from vdscheck.catalogue.catalogue import Catalogue, load
 from vdscheck.cli import config
 from vdscheck.cli.deliver import Drawn, draw, or_early, report_of, write
-from vdscheck.cli.request import RULES, Asked, Settings, UsageError, answered, settle
+from vdscheck.cli.request import RULES, USUAL_PROFILE, Asked, Settings, UsageError, answered, settle
 from vdscheck.judge import judge
 from vdscheck.model.absence import UnavailableError
 from vdscheck.model.report import Report
@@ -24,8 +24,6 @@ from vdscheck.target.secrets import redact, without_secrets
 from vdscheck.target.text import absolute, safe_text
 
 UNKNOWN_SHOWN, ID_SHOWN = 5, 60
-USUAL = {"host": "web", "cluster": "cluster"}
-"""The profile of each kind of target where none is asked for."""
 SAVED_LIMIT_BYTES = 32 << 20
 """Of a saved report: that of a host has some 100 kB, that of a cluster of 5,000 nodes a few MB."""
 JUDGE_LIMIT_S = 8
@@ -37,13 +35,13 @@ INTERRUPTED_EVERY_S = 0.1
 """How often a wait for standard input looks whether it was interrupted."""
 
 
-def judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
+def judge_saved(asked: Asked, received: Sequence[int]) -> int:
     """Judge the measurements of a saved report again."""
-    return or_early(asked, received, "host", lambda: _judge_saved(asked, file, received))
+    return or_early(asked, received, "host", lambda: _judge_saved(asked, asked.said["saved"], received))
 
 
 def _judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
-    settings = replace(settle(asked), measures=False)
+    settings = settle(asked, None)
     catalogue = load()
     content = _saved(file, received)
     terminal, ours = settings.terminal, os.getpid()
@@ -83,9 +81,9 @@ def _judged_again(settings: Settings, catalogue: Catalogue, file: str, content: 
         settings = replace(settings, file=file, values=of_the_report, found=True)
     elif settings.found and saved.ruleset.overrides:
         settings = replace(settings, instead_of=f"what {file} says of limits and waivers")
-    if not settings.first("profile", settings.asked.profile):
+    if not settings.first("profile"):
         settings = replace(settings, brought=_unusual_profiles(saved, "" if old else f", as {file} says"))
-    profiles = list(settings.first("profile", settings.asked.profile, saved.ruleset.profiles))
+    profiles = list(settings.first("profile", saved.ruleset.profiles))
     rules = ruleset.build(catalogue, profiles, _plausible(overrides, file), __version__, saved.target.kind, saved=old)
     said = [redact(warning) for warning in _said_of_the_run(saved, catalogue, file)]
     said += _of_nobody(saved, catalogue)
@@ -97,7 +95,7 @@ def _judged_again(settings: Settings, catalogue: Catalogue, file: str, content: 
 def _unusual_profiles(saved: codec.SavedReport, whose: str) -> tuple[str, ...]:
     """The profiles of a saved report, where they are others than it would be judged by if it named none."""
     names = dict.fromkeys(saved.ruleset.profiles)
-    if set(names) == {USUAL[saved.target.kind]}:
+    if set(names) == {USUAL_PROFILE[saved.target.kind]}:
         return ()
     return tuple(f"profile {safe_text(name[:ID_SHOWN])}{whose}" for name in names) or (f"no profile{whose}",)
 

@@ -7,9 +7,10 @@ silence. All that bears on a verdict is named, also what looks stricter: another
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from vdscheck.cli.config import KEYS, Matter
+from vdscheck.cli.config import key as key_of
 from vdscheck.judge.score import USUAL_COVERAGE
 from vdscheck.model.judgement import Gate
+from vdscheck.plugin import Matter
 from vdscheck.target.interface import TargetKind
 from vdscheck.target.text import safe_text
 
@@ -26,9 +27,11 @@ def loosened(
     """
     matters = {Matter.JUDGING, Matter.MEASURING, Matter.REACH} if measures else {Matter.JUDGING}
     for name, value in values.items():
-        key = KEYS[name]
+        key = key_of(name)
+        if key is None:
+            continue
         if name not in {*decided, _MORE} and key.matter in matters and key.target in {None, target}:
-            yield from _said(name, value, today)
+            yield from _said(name, key.matter, value, today)
     percent = values.get("min-coverage", USUAL_COVERAGE)
     if percent < USUAL_COVERAGE and "min-coverage" not in decided:
         yield f"min-coverage {percent} (without it {USUAL_COVERAGE})"
@@ -46,8 +49,8 @@ def told(gates: Iterable[Gate]) -> Iterator[str]:
         yield from (f"  {each}" for each in loosening.what)
 
 
-def _said(name: str, value: Any, today: str) -> Iterator[str]:  # noqa: ANN401 - a value of any key
-    if KEYS[name].matter is Matter.REACH:
+def _said(name: str, matter: Matter, value: Any, today: str) -> Iterator[str]:  # noqa: ANN401 - of any key
+    if matter is Matter.REACH:
         yield name  # what it names may hold a password
     elif name == "waivers":
         live = [waiver for waiver in value if waiver["expires"] >= today]

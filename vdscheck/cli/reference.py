@@ -2,16 +2,17 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from vdscheck.catalogue.catalogue import Catalogue, load
 from vdscheck.catalogue.declarations import CheckEntry, ProbeEntry
+from vdscheck.cli.commands import in_order, with_formats
 from vdscheck.codec import schema as schema_of
 from vdscheck.fix_kind import FixKind
-from vdscheck.render.formats import Terminal
+from vdscheck.plugin import Matter, Option, Terminal
 from vdscheck.render.safe import json_document
 from vdscheck.render.text import catalogue_pages
-from vdscheck.render.text.catalogue_pages import CheckPage, LimitRow, MeasuredBy, ProfilePage, steps
+from vdscheck.render.text.catalogue_pages import CheckPage, LimitRow, MeasuredBy, OptionRow, ProfilePage, steps
 from vdscheck.ruleset.profile import Profile, RulesetError, nearest, read_profile
 
 
@@ -48,13 +49,42 @@ def schema() -> bytes:
     from vdscheck.fix.undo_report import DOCUMENTS
 
     catalogue = load()
-    kinds = {probe_id: entry.provides for probe_id, entry in catalogue.probes.items()}
+    kinds = {probe_id: entry.provides for probe_id, entry in sorted(catalogue.probes.items())}
     return json_document((json.dumps(schema_of(kinds, DOCUMENTS), indent=2) + "\n").encode())
 
 
 def checks_page() -> bytes:
     """docs/checks.md."""
     return catalogue_pages.markdown(_check_pages(load()))
+
+
+def options_page() -> bytes:
+    """docs/options.md."""
+    catalogue = load()
+    takers: dict[str, list[str]] = {}
+    found: dict[str, Option] = {}
+    for name in in_order(catalogue):
+        for option in catalogue.options_of(name):
+            key = option.name if catalogue.options.get(option.name) is option else f"{option.name} of {name}"
+            takers.setdefault(key, []).append(name)
+            found[key] = option
+    tables = {name: each for name, each in catalogue.options.items() if each.takes == "table"}
+    rows = [_option_row(option, takers.get(key, ())) for key, option in (found | tables).items()]
+    offer = [(each.name, each.check, each.unit) for _, each in sorted(catalogue.offer.items())]
+    return catalogue_pages.options(rows, offer)
+
+
+def _option_row(option: Option, takers: Sequence[str]) -> OptionRow:
+    value = option.metavar or "/".join(option.among)
+    flags = [f"{flag} {value}" if value else flag for flag in option.flags]
+    star = "*" if option.matter is Matter.REACH else ""
+    key = f"[{option.name}]" if option.takes == "table" else option.name
+    return OptionRow(
+        written=", ".join(f"`{flag}`" for flag in flags),
+        commands=", ".join(f"`{name}`" for name in takers),
+        key="" if option.matter is None else f"`{key}`{star}",
+        help=with_formats(option.help, ()),
+    )
 
 
 def _terminal() -> Terminal:

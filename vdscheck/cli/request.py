@@ -2,27 +2,30 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from enum import IntEnum
 from typing import Any, TypeVar
 
 from vdscheck.catalogue.entry_points import CatalogueError
-from vdscheck.cli import config, output
+from vdscheck.cli import config, known, output
+from vdscheck.cli.known import is_said
 from vdscheck.cli.loosened import hidden
+from vdscheck.cli.options import EFFORTS
 from vdscheck.measure import measure
 from vdscheck.model.records import frozen
-from vdscheck.plugin import SubjectError
+from vdscheck.plugin import Files, Instrument, Option, SubjectError, TargetKind, Terminal
 from vdscheck.process.guard import ANSWER_LIMIT_S, LostChildError, NoAnswerError, in_child
-from vdscheck.render.formats import FORMATS, Terminal
 from vdscheck.ruleset import profile
 from vdscheck.target.rooted import RootError
-from vdscheck.target.secrets import without_secrets
+from vdscheck.target.secrets import has_secret, without_secrets
 from vdscheck.target.text import safe_text
 
 T = TypeVar("T")
 RULES = ("limits", "severity", "offer", "waivers")
 """The tables of a configuration that change the ruleset, beside `only` and `skip`."""
+USUAL_PROFILE: Mapping[TargetKind, str] = {"host": "web", "cluster": "cluster"}
+"""By what a target is judged where nobody says it."""
 OUTPUTS_LIMIT = 50
 """How many files one call may write: each may take its time."""
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -47,52 +50,19 @@ USAGE_ERRORS = (UsageError, CatalogueError, config.ConfigError, profile.RulesetE
 
 @frozen
 class Asked:
-    """What the command line asks for; None and empty are "not said", so the configuration counts."""
+    """What a call says; what it does not say is not there, so the configuration counts."""
 
-    profile: Sequence[str] = ()
-    only: Sequence[str] = ()
-    skip: Sequence[str] = ()
-    config: str | None = None
-    no_config: bool = False
-    format: str | None = None
-    outputs: Sequence[str] = ()
-    min_score: int | None = None
-    min_coverage: int | None = None
-    fail_on: Sequence[str] = ()
-    effort: str | None = None
-    offline: bool | None = None
-    root: str | None = None
-    disk: Sequence[str] = ()
-    redis: Sequence[str] = ()
-    path: Sequence[str] = ()
-    path_how: Mapping[str, Any] = field(default_factory=dict)
-    """How `vdscheck path` measures: the fields of probes.path.places.How."""
-    plain: bool = False
-    duration_s: float | None = None
-    fix: bool = False
-    dry_run: bool = False
-    yes: bool = False
-    quiet: bool | None = None
-    verbose: bool | None = None
-    no_color: bool | None = None
+    said: Mapping[str, Any] = field(default_factory=dict)
+    """By the names of options and of the argument."""
+    by_variable: Mapping[str, Any] = field(default_factory=dict)
+    """What environment variables say where the command line does not."""
     command: Sequence[str] = ()
+    """The words of the call, as the report keeps them."""
+    instrument: Instrument | None = None
 
-
-@frozen
-class Instrument:
-    """An instrument that has a command of its own: the checks that it decides, and the probe that measures."""
-
-    checks: tuple[str, ...]
-    probe: str
-    duration_s: float = 10.0
-
-
-INSTRUMENTS = {
-    "disk": Instrument(("disk.*",), "disk.latency"),
-    "jitter": Instrument(("cpu.jitter", "cpu.steal"), "cpu.spin"),
-    "path": Instrument(("path.rtt", "path.loss", "path.nearest", "path.location", "net.mtu"), "path.trace"),
-    "redis": Instrument(("redis.*",), "redis.latency"),
-}
+    def flag(self, name: str) -> bool:
+        """Whether a flag is said."""
+        return bool(self.said.get(name))
 
 
 @frozen
@@ -108,12 +78,10 @@ class Settings:
     """Whether the file was found by looking, and not named by the caller."""
     instead_of: str | None = None
     """What a file that was found takes the place of: the configuration of the user, of the system, of a report."""
-    measures: bool = True
-    """False where a saved report is judged."""
+    target: TargetKind | None = None
+    """What is measured; None where a saved report is judged."""
     brought: tuple[str, ...] = ()
     """What a saved report changes of that itself, in words, beside its overrides."""
-    said_of_cluster: Mapping[str, Any] = field(default_factory=dict)
-    """What the command line says of a cluster, by the keys of the configuration."""
 
     @property
     def of_the_configuration(self) -> list[str]:
@@ -121,6 +89,17 @@ class Settings:
         if self.file is None:
             return []
         return [f"configuration: {safe_text(self.file)}", *self.hiding]
+
+    @property
+    def seen_by_others(self) -> list[str]:
+        """What a report says of a password on the command line, where there is a variable for it."""
+        options = (option for option in known.so_far().options.values() if option.variable)
+        return [
+            "the password in the address can be read in the process list while this runs: "
+            f"{option.variable} or the configuration keeps it out of there"
+            for option in options
+            if any(map(has_secret, self.asked.said.get(option.name, ())))
+        ]
 
     @property
     def hiding(self) -> list[str]:
@@ -132,74 +111,91 @@ class Settings:
     @property
     def plans(self) -> bool:
         """Whether a plan of fixes is wanted."""
-        return self.asked.fix or self.asked.dry_run or any(name == "sh" for name, _ in self.outputs)
+        return self.fixes or self.asked.flag("dry-run") or any(known.plans(name) for name, _ in self.outputs)
 
     @property
     def fixes(self) -> bool:
         """Whether it may be carried out."""
-        return self.asked.fix and not self.asked.dry_run
+        return self.asked.flag("fix") and not self.asked.flag("dry-run")
 
     @property
     def decided(self) -> set[str]:
         """The keys of the configuration that the command line has decided."""
-        asked = self.asked
-        efforts = dict.fromkeys(("passive", "quick", "thorough"), asked.effort)
-        same = ("profile", "only", "skip", "offline", "disk", "path")
-        said = {name: getattr(asked, name) for name in same} | efforts | {"redis": _redis(asked)}
-        return {name for name, value in {**said, **self.said_of_cluster}.items() if _is_said(value)}
+        found = {*self.asked.said, *self.asked.by_variable}
+        return found | set(EFFORTS) if found.intersection(EFFORTS) else found
 
     @property
     def asked_gates(self) -> set[str]:
         """The names of the gates that the command line asks for."""
-        score, coverage = (given is not None for given in (self.asked.min_score, self.asked.min_coverage))
-        asked = {"min-score": score, "min-coverage": score or coverage, "fail-on": bool(self.asked.fail_on)}
+        score, coverage, findings = (name in self.asked.said for name in ("min-score", "min-coverage", "fail-on"))
+        asked = {"min-score": score, "min-coverage": score or coverage, "fail-on": findings}
         return {name for name, wanted in asked.items() if wanted}
 
-    def first(self, name: str, said: Any, otherwise: Any = None) -> Any:  # noqa: ANN401
-        """What the command line said, or the configuration, or else the default."""
-        return said if _is_said(said) else self.values.get(name, otherwise)
+    def first(self, name: str, otherwise: Any = None) -> Any:  # noqa: ANN401
+        """What the command line said, or a variable, or the configuration, or else the default."""
+        of_configuration = self.values.get(name, otherwise)
+        return self.asked.said.get(name, self.asked.by_variable.get(name, of_configuration))
 
     @property
     def effort(self) -> measure.Effort:
         """One effort: the command line's word, or the configuration's flag."""
-        words = [word for word in ("passive", "quick", "thorough") if self.values.get(word)]
-        if self.asked.effort is None and len(words) > 1:
+        said = [word for word in EFFORTS if self.asked.flag(word)]
+        words = said or [word for word in EFFORTS if self.values.get(word)]
+        if len(words) > 1:
             message = f"configuration {self.file}: {' and '.join(words)} exclude each other"
             raise UsageError(message)
-        return measure.Effort(self.asked.effort or (words[0] if words else "default"))
+        return measure.Effort(words[0] if words else "default")
 
     @property
     def overrides(self) -> dict[str, Any]:
         """What changes the ruleset, as the report keeps it."""
         found = {key: self.values[key] for key in RULES if key in self.values}
-        for name, said in (("only", self.asked.only), ("skip", self.asked.skip)):
-            patterns = [safe_text(without_secrets(pattern)) for pattern in self.first(name, said, ())]
+        for name in ("only", "skip"):
+            patterns = [safe_text(without_secrets(pattern)) for pattern in self.first(name, ())]
             if patterns:
                 found[name] = patterns
-        return found
+        limits = {check_id: dict(named) for check_id, named in found.get("limits", {}).items()}
+        for option, value in self._of_areas:
+            for check_id, named in option.limits(value).items() if option.limits is not None else ():
+                limits.setdefault(check_id, {}).update(named)
+        return found | ({"limits": limits} if limits else {})
+
+    @property
+    def _of_areas(self) -> Iterator[tuple[Option, Any]]:
+        """What was said to the options of areas and plugins that are about the target."""
+        for option in known.so_far().options.values():
+            value = self.first(option.name)
+            if option.commands and is_said(value) and self.target is not None and option.target in (None, self.target):
+                yield option, value
+
+    @property
+    def files(self) -> tuple[Files, Sequence[str]] | None:
+        """What is to be read before anything is measured, and the names that were said; None where there is nothing."""
+        return next(((option.files, value) for option, value in self._of_areas if option.files is not None), None)
 
     def _either(self, name: str) -> Any:  # noqa: ANN401
         """Of quiet and verbose: as soon as the command line says one of them, the configuration says neither."""
-        said = self.asked.quiet or self.asked.verbose
-        return getattr(self.asked, name) if said else self.values.get(name)
+        said = self.asked.flag("quiet") or self.asked.flag("verbose")
+        return self.asked.flag(name) if said else self.values.get(name)
 
     @property
     def subjects(self) -> dict[str, Any]:
         """What the probes that measure one by one choose from: the options, and what plugins are told."""
         chosen = dict(self.values.get("plugin", {}))
-        for name, said in (("disk", self.asked.disk), ("redis", _redis(self.asked)), ("path", self.asked.path)):
-            chosen[name] = list(self.first(name, said, ()))
-        chosen["path-how"] = dict(self.asked.path_how)
+        chosen |= {option.name: value for option, value in self._of_areas}
+        instrument = self.asked.instrument
+        if instrument is not None and instrument.settings is not None:
+            chosen |= instrument.settings(self.asked.said)
         return chosen
 
     @property
     def terminal(self) -> Terminal:
         """How text is drawn on this standard output."""
-        if self.asked.plain:
+        if self.asked.flag("report"):
             return Terminal(utf8=False, plain=True)
         return Terminal.of(
             os.environ,
-            no_color=bool(self.first("no-color", self.asked.no_color)),
+            no_color=bool(self.first("no-color")),
             verbose=bool(self._either("verbose")),
             quiet=bool(self._either("quiet")),
         )
@@ -220,45 +216,42 @@ def _own_descriptor(path: str) -> int | None:
     return int(found[1]) if found else _STANDARD.get(path)
 
 
-def _is_said(value: object) -> bool:
-    """Whether the command line says it: None and empty are "not said"."""
-    return value not in (None, (), [])
-
-
-def _redis(asked: Asked) -> Sequence[str]:
-    return asked.redis or list(filter(None, [os.environ.get("VDSCHECK_REDIS_URL")]))
-
-
-def settle(asked: Asked) -> Settings:
+def settle(asked: Asked, target: TargetKind | None) -> Settings:
     """Read the configuration that counts and check what can be checked before anything is measured."""
-    if asked.config is not None and asked.no_config:
-        message = "--config and --no-config exclude each other"
-        raise UsageError(message)
-    if asked.quiet and asked.verbose:
-        message = "--quiet and --verbose exclude each other"
-        raise UsageError(message)
     found = _configuration(asked)
-    settings = Settings(asked, found.file, found.values, found=found.found, instead_of=found.instead_of)
-    chosen = settings.first("format", asked.format, "json" if found.values.get("json") else "text")
-    if len(asked.outputs) > OUTPUTS_LIMIT:
-        message = f"-o: at most {OUTPUTS_LIMIT} files, and {len(asked.outputs):,} are named"
+    settings = Settings(asked, found.file, found.values, found=found.found, instead_of=found.instead_of, target=target)
+    if settings.files is not None and "only" not in asked.said:
+        asked = replace(asked, said={**asked.said, "only": settings.files[0].checks})
+        settings = replace(settings, asked=asked)
+    return replace(settings, outputs=tuple(_outputs(settings)))
+
+
+def _outputs(settings: Settings) -> Iterator[tuple[str, output.Place | None]]:
+    """Each format that is wanted, and where: standard output first. Raises UsageError."""
+    said = settings.asked.said
+    of_configuration = settings.values.get("format", "json" if settings.values.get("json") else "text")
+    on_command_line = "json" if said.get("json") else said.get("format")
+    chosen = on_command_line or of_configuration
+    named = said.get("output", ())
+    if len(named) > OUTPUTS_LIMIT:
+        message = f"-o: at most {OUTPUTS_LIMIT} files, and {len(named):,} are named"
         raise UsageError(message)
-    written = [_written(each) for each in asked.outputs]
+    written = [_written(each) for each in named]
     for name in (chosen, *(name for name, _ in written)):
-        if name not in FORMATS:
-            message = f"there is no format {name}: {profile.nearest(name, list(FORMATS))}"
+        if known.output_format(name) is None:
+            message = f"there is no format {name}: {profile.nearest(name, known.formats())}"
             raise UsageError(message)
     try:
         places = output.places(file for _, file in written)
     except output.OutputError as error:
         raise UsageError(str(error)) from error
-    named = [*zip((name for name, _ in written), places, strict=True)]
-    instead = [each for each in named if each[1].descriptor == output.STDOUT]
-    if instead and asked.format is not None:
+    pairs = [*zip((name for name, _ in written), places, strict=True)]
+    instead = [each for each in pairs if each[1].descriptor == output.STDOUT]
+    if instead and on_command_line is not None:
         message = f"-o {instead[0][1].shown}: --format and --json write to standard output already: leave one out"
         raise UsageError(message)
-    first = instead[0][0] if instead else chosen
-    return replace(settings, outputs=((first, None), *(each for each in named if each not in instead)))
+    yield (instead[0][0] if instead else chosen), None
+    yield from (each for each in pairs if each not in instead)
 
 
 def _written(option: str) -> tuple[str, str]:
@@ -271,22 +264,20 @@ def _written(option: str) -> tuple[str, str]:
 
 
 def _configuration(asked: Asked) -> config.Config:
-    """The one that counts; what is secret in it is registered."""
-    found = _read(asked)
-    config.register(found.values)
-    return found
+    """The one that counts, checked; what is secret in it is registered. Raises ConfigError."""
+    return config.checked(_read(asked))
 
 
-def _read(asked: Asked) -> config.Config:
-    """The configuration that counts: none, or the one that is named, or the one that is found."""
-    if asked.no_config:
-        return config.Config()
+def _read(asked: Asked) -> config.Written:
+    """The file that counts: none, or the one that is named, or the one that is found."""
+    if asked.flag("no-config"):
+        return config.Written()
     by_variable = os.environ.get("VDSCHECK_CONFIG")
-    named = asked.config or by_variable
+    named = asked.said.get("config") or by_variable
     if named:
-        variable = None if asked.config else "VDSCHECK_CONFIG"
-        return answered(lambda: config.read(named, variable), named, otherwise=": --no-config reads no configuration")
+        variable = None if "config" in asked.said else "VDSCHECK_CONFIG"
+        return answered(lambda: config.named(named, variable), named, otherwise=": --no-config reads no configuration")
     # Which of the places does not answer is not known here.
     places = f"one of ./{config.HERE}, ~/{config.OF_THE_USER} and {config.OF_THE_SYSTEM}"
     user_id = os.geteuid()
-    return answered(lambda: config.find(os.environ, user_id=user_id), places, otherwise=": --no-config looks at none")
+    return answered(lambda: config.found(os.environ, user_id=user_id), places, otherwise=": --no-config looks at none")

@@ -1,65 +1,17 @@
-"""The formats of a report by name, and how standard output and standard error can be drawn on."""
+"""The formats of a report that are the program's own, and lines on standard error."""
 
-import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from collections.abc import Iterable, Mapping
 
 from vdscheck.codec import encode
-from vdscheck.fix_kind import FixKind
 from vdscheck.model.fixes import FixRecord
-from vdscheck.model.records import frozen
 from vdscheck.model.report import Report
-from vdscheck.model.tables import Shown
+from vdscheck.plugin import Format, Terminal
 from vdscheck.process.streams import to_stderr
 from vdscheck.render.safe import harmless, json_document
 from vdscheck.target.secrets import hide_addresses
 from vdscheck.target.text import safe_text
 
 LINE_LIMIT = 2000
-
-
-@frozen
-class Terminal:
-    """What the text of a report is drawn on."""
-
-    width: int = 80
-    colour: bool = False
-    utf8: bool = True
-    verbose: bool = False
-    quiet: bool = False
-    instrument: Callable[[Report], Shown | None] | None = None
-    """Where one instrument is shown alone: what a view makes of its report, if it has one."""
-    kinds: Mapping[str, FixKind] = field(default_factory=dict)
-    """The kinds of fix that a plan may hold."""
-    plain: bool = False
-    """Whether it is text to be pasted elsewhere: nothing side by side."""
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str], *, no_color: bool, verbose: bool, quiet: bool) -> "Terminal":
-        """Standard output as it is: a terminal with its width and colours, or a pipe without."""
-        is_terminal = os.isatty(1)
-        dumb = environment.get("TERM", "dumb") == "dumb"
-        plain = no_color or bool(environment.get("NO_COLOR")) or dumb or not is_terminal
-        width = _columns(environment) if is_terminal else 80
-        return cls(width, not plain, _utf8(environment), verbose, quiet)
-
-
-def _columns(environment: Mapping[str, str]) -> int:
-    """The width of the terminal: COLUMNS, where it is set to a number, or what the kernel says."""
-    said = environment.get("COLUMNS", "")
-    if said.isascii() and said.isdecimal() and int(said[:6]) > 0:
-        return int(said[:6])
-    try:
-        return os.get_terminal_size(1).columns or 80
-    except OSError:
-        return 80
-
-
-def _utf8(environment: Mapping[str, str]) -> bool:
-    """Whether the locale says UTF-8, by the variable that counts (POSIX: LC_ALL, LC_CTYPE, LANG)."""
-    names = ("LC_ALL", "LC_CTYPE", "LANG")
-    locale = next((environment[name] for name in names if environment.get(name)), "")
-    return "utf-8" in locale.lower() or "utf8" in locale.lower()
 
 
 def prepare(names: Iterable[str]) -> None:
@@ -122,7 +74,8 @@ def plan(record: FixRecord, terminal: Terminal) -> bytes:
     return fix_text(record, width=terminal.width, colour=terminal.colour, utf8=terminal.utf8)
 
 
-FORMATS: Mapping[str, Callable[[Report, Terminal], bytes]] = {"text": _text, "json": _json, "sh": _sh}
+OURS = (Format("text", _text), Format("json", _json), Format("sh", _sh, plans=True))
+FORMATS: Mapping[str, Format] = {each.name: each for each in OURS}
 
 
 def say(line: str) -> None:

@@ -4,19 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from vdscheck.catalogue.catalogue import Catalogue
-from vdscheck.ruleset.profile import RulesetError, known_check
+from vdscheck.catalogue.catalogue import SOLD, Catalogue
+from vdscheck.ruleset.profile import RulesetError, known_check, nearest
 from vdscheck.threshold import AtLeast, Conflict, OneOf, Threshold
 from vdscheck.units import UnitError, amount
-
-OFFER = {
-    "cpus": ("cpu.contract", "CPUs"),
-    "memory": ("memory.contract", "GiB"),
-    "disk": ("disk.contract", "GB"),
-    "bandwidth": ("sysctl.socket-buffers", "Mbit/s"),
-}
-"""What `[offer]` may state: the check that judges it, and the unit that it is judged in."""
-
 
 _SET = "house: set in the configuration"
 
@@ -88,17 +79,22 @@ def _amount(written: Any, unit: str) -> float:  # noqa: ANN401
     return amount(str(written), unit)
 
 
-def offer_of(limits: dict[str, dict[str, Threshold | Conflict]], offer: Mapping[str, Any]) -> None:
+def offer_of(
+    limits: dict[str, dict[str, Threshold | Conflict]], offer: Mapping[str, Any], catalogue: Catalogue
+) -> None:
     """Put what was bought, of an `[offer]` table, over the limits that are there. Raises RulesetError."""
     for key, written in offer.items():
-        check_id, unit = OFFER[key]
+        if key not in catalogue.offer:
+            message = f"[offer] {key} is not a known key: {nearest(key, list(catalogue.offer))}"
+            raise RulesetError(message)
+        of_key = catalogue.offer[key]
         try:
-            bought = float(written) if isinstance(written, int) else amount(str(written), unit)
+            bought = float(written) if isinstance(written, int) else amount(str(written), of_key.unit)
             if bought <= 0:
                 message = "more than nothing was bought"
                 raise UnitError(message)
-            sold = AtLeast(pass_limit=bought, unit=unit, source="offer: what was bought, from [offer]")
+            sold = AtLeast(pass_limit=bought, unit=of_key.unit, source="offer: what was bought, from [offer]")
         except ValueError as error:
             message = f"[offer] {key}: {error}"
             raise RulesetError(message) from error
-        limits[check_id] = {"sold": sold}
+        limits[of_key.check] = {SOLD: sold}

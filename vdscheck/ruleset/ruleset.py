@@ -52,7 +52,7 @@ def build(
                 severities[check_id] = severity
     severities |= severities_of(overrides.get("severity", {}), catalogue, "[severity]")
     override(limits, overrides.get("limits", {}), catalogue)
-    offer_of(limits, overrides.get("offer", {}))
+    offer_of(limits, overrides.get("offer", {}), catalogue)
     for option in ("only", "skip"):
         for pattern in overrides.get(option, ()):
             refuse_unknown_pattern(pattern, catalogue, f"--{option}")
@@ -60,7 +60,7 @@ def build(
     for waiver in waivers:
         refuse_unknown_pattern(waiver.check, catalogue, "[[waivers]]")
         if not saved:
-            refuse_pattern(waiver.check, catalogue)
+            refuse_pattern(waiver.check, catalogue, target)
     note = RulesetNote(_identity(profiles, version, overrides, limits), tuple(profiles), dict(overrides))
     whys: dict[str, str] = {}
     for profile in chosen:

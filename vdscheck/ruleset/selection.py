@@ -56,12 +56,14 @@ def refuse_unknown_pattern(pattern: str, catalogue: Catalogue, where: str) -> No
         raise RulesetError(message)
 
 
-def refuse_pattern(waived: str, catalogue: Catalogue) -> None:
+def refuse_pattern(waived: str, catalogue: Catalogue, target: TargetKind) -> None:
     """A waiver names one check, or one subject of one: a pattern accepts what nobody has looked at."""
     if "*" not in waived and "?" not in waived:
         return
     name, _, subject = waived.partition("[")
-    matched = [check_id for check_id in sorted(catalogue.checks) if fnmatch.fnmatchcase(check_id, name)]
+    every = [entry for check_id, entry in sorted(catalogue.checks.items()) if fnmatch.fnmatchcase(check_id, name)]
+    here = [entry for entry in every if catalogue.target_of(entry) == target]
+    matched = [entry.check.id for entry in here or every]
     how = "write one waiver for each that you accept"
     if matched == [name]:
         how = f"write {name} for all its subjects, or a waiver for each subject"

@@ -32,7 +32,8 @@ from vdscheck.cli import reference
 from vdscheck.codec import encode
 from vdscheck.model.judgement import Finding, Verdict
 from vdscheck.model.report import Report, Taken
-from vdscheck.render.formats import FORMATS, Terminal
+from vdscheck.plugin import Terminal
+from vdscheck.render.formats import FORMATS
 from vdscheck.target.cluster import Cluster, login
 
 JUDGED = (Verdict.PASS, Verdict.WARN, Verdict.FAIL)
@@ -61,7 +62,7 @@ def sound(catalogue: Catalogue, schema: jsonschema.Draft202012Validator, taken: 
     made = reported(catalogue, taken)
     schema.validate(json.loads(encode(made)))
     assert again(catalogue, made).findings == made.findings
-    for text in (FORMATS["text"](made, Terminal(verbose=True)), FORMATS["json"](made, Terminal())):
+    for text in (FORMATS["text"].function(made, Terminal(verbose=True)), FORMATS["json"].function(made, Terminal())):
         assert not {each for each in text.decode() if (each < " " and each != "\n") or "\x7f" <= each < "\xa0"}
     return made
 

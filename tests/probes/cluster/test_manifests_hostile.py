@@ -15,7 +15,6 @@ from tests.support.hostile_values import Place, Written, places, with_at, yaml_o
 from tests.support.program import vdscheck
 from vdscheck import __version__, codec
 from vdscheck.catalogue.catalogue import Catalogue, load
-from vdscheck.cli.cluster import OF_MANIFESTS
 from vdscheck.judge.judge import judge
 from vdscheck.measurements.cluster import Manifests
 from vdscheck.model.absence import Reason
@@ -81,7 +80,9 @@ def refused(text: str | bytes) -> str:
 @cache
 def rules() -> tuple[Catalogue, selection.Ruleset]:
     found = load()
-    return found, ruleset.build(found, ["cluster"], {"only": list(OF_MANIFESTS)}, __version__, "cluster")
+    of_manifests = found.options["filename"].files
+    assert of_manifests is not None
+    return found, ruleset.build(found, ["cluster"], {"only": list(of_manifests.checks)}, __version__, "cluster")
 
 
 def judged(found: Manifests) -> None:

@@ -231,6 +231,27 @@ def markdown(pages: Sequence[CheckPage]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+@named
+class OptionRow:
+    """An option as docs/options.md lists it."""
+
+    written: str
+    commands: str
+    key: str
+    help: str
+
+
+def options(rows: Sequence[OptionRow], offer: Sequence[tuple[str, str, str]]) -> bytes:
+    """`docs/options.md`: every option, and the keys of `[offer]` each with the check that judges it and its unit."""
+    lines = ["# The options", "", "Generated from the options themselves; do not edit.", ""]
+    lines += ["| option | commands | key of the configuration | what it says |", "|---|---|---|---|"]
+    lines += [f"| {row.written} | {row.commands} | {row.key} | {_escaped(row.help)} |" for row in rows]
+    lines += ["", "A key with * is refused in a `vdscheck.toml` that is found in the current folder.", ""]
+    lines += ["| key of `[offer]` | judged by | in |", "|---|---|---|"]
+    lines += [f"| `{name}` | `{check_id}` | {unit} |" for name, check_id, unit in offer]
+    return ("\n".join(lines) + "\n").encode()
+
+
 def _paragraph(heading: str, text: str) -> list[str]:
     return [f"**{heading}.** {_escaped(_joined(text))}", ""] if text else []
 
