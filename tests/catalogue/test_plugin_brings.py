@@ -181,6 +181,11 @@ WRONG = {
     "no such probe": ('X = Instrument("x", help="", checks=("x",), probe="acme.x")', "there is no probe acme.x"),
     "no such check": ('X = Bought("x", check="acme.x", unit="GB")', "no check acme.x has a limit `sold`"),
     "no limit": ('X = Bought("x", check="cpu.steal", unit="GB")', "no check cpu.steal has a limit `sold`"),
+    "the help": ('X = Option("help", help="", commands=("run",))', "option --help is that of the help"),
+    "an argument that is an option": (
+        'X = Instrument("x", help="", checks=("x",), probe="cpu.spin", argument=Argument("json", "X", ""))',
+        "json is the argument of x, and an option of it",
+    ),
     "no name": ('X = Format("No Name", lambda report, terminal: b"")', "'No Name' is no name"),
 }
 
@@ -236,6 +241,13 @@ def test_plugins_are_read_only_where_something_is_met_that_is_not_ours(
     where = plugin(tmp_path, f"open({str(noted)!r}, 'w').close()")
     vdscheck(*words, plugins=where)
     assert noted.exists() is is_read
+
+
+def test_an_option_may_be_called_as_python_calls_something_else(tmp_path: Path) -> None:
+    text = 'X = Option("from", help="", takes="texts", commands=("run",), matter=Matter.MEASURING)'
+    where = plugin(tmp_path, HEAD + text)
+    found = report("--only", "sysctl.somaxconn", "--from", "here", plugins=where)
+    assert found["run"]["command"][-3:] == ["--from", "here", "--json"]
 
 
 def test_its_places_show_no_login_in_the_report(tmp_path: Path) -> None:

@@ -175,6 +175,13 @@ def test_a_wrong_call_is_one_clear_line_and_nothing_on_stdout(words: list[str], 
     assert said in refusal(*words)
 
 
+@pytest.mark.parametrize("spelt", ["clus*", "cluster*", "*ster.*", "c?uster.*", "cluster.*"])
+def test_a_selection_is_answered_by_what_it_selects(spelt: str) -> None:
+    judged_elsewhere = f"--only {spelt}: cluster.api-latency is judged by another command: vdscheck cluster"
+    assert judged_elsewhere in refusal("--passive", "--only", spelt)
+    assert report(*FEW, "--skip", spelt)["findings"]
+
+
 @pytest.mark.covered
 def test_a_wrong_configuration_is_one_clear_line(tmp_path: Path) -> None:
     file = tmp_path / "vdscheck.toml"

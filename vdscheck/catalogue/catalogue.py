@@ -45,6 +45,7 @@ from vdscheck.plugin import (
 from vdscheck.process.plugins import OURS, is_ours
 from vdscheck.target.interface import TargetKind
 
+OF_THE_HELP = ("--help", "-h")
 SOLD = "sold"
 """The limit of a check that `[offer]` sets."""
 
@@ -302,13 +303,19 @@ class _Assembly:
                 if name not in self.commands or option not in catalogue.options_of(name):
                     why = f"option {option.name}: there is no command {name} that takes options of others"
                     refuse(self._place(self.options, option.name), why)
-        for name in self.commands:
-            self._refuse_one_flag_for_two(name, catalogue.options_of(name))
+        for name, command in self.commands.items():
+            options = catalogue.options_of(name)
+            self._refuse_one_flag_for_two(name, options)
+            if command.argument is not None and command.argument.name in {each.name for each in options}:
+                why = f"{command.argument.name} is the argument of {name}, and an option of it"
+                refuse(self._place(self.commands, name), why)
 
     def _refuse_one_flag_for_two(self, command: str, options: Iterable[Option]) -> None:
         taken: dict[str, Option] = {}
         for option in options:
             for flag in option.flags:
+                if flag in OF_THE_HELP:
+                    refuse(self._place_of_option(option, command), f"option {flag} is that of the help")
                 if flag in taken:
                     later, first = (self._place_of_option(each, command) for each in (option, taken[flag]))
                     refuse(later, f"option {flag} of {command} is declared twice; first at {first}")

@@ -1,6 +1,7 @@
 """The command line as typer has it, made from what is declared: each command with its options and its help."""
 
 import inspect
+import keyword
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,7 +50,9 @@ def _add(app: typer.Typer, catalogue: Catalogue, name: str, act: Callable[[str, 
 
 
 def _parameter(name: str) -> str:
-    return name.replace("-", "_")
+    """What a parameter is called that stands for an option."""
+    written = name.replace("-", "_")
+    return f"{written}_" if keyword.iskeyword(written) else written
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - of any option

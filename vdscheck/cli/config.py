@@ -190,7 +190,7 @@ def _checked(table: Mapping[str, Any], file: str, text: str, *, here: bool) -> d
         where = f"configuration {file}{_line(text, name)}: {safe_text(without_secrets(name))}"
         known_key = key(name)
         if known_key is None:
-            message = f"{where} is not a known key: {nearest(name, list(keys()))}"
+            message = f"{where} is not a known key: {nearest(name, _names())}"
             raise ConfigError(message)
         if here and known_key.matter is Matter.REACH:
             message = (
@@ -393,6 +393,10 @@ def keys() -> Mapping[str, Key]:
     """The keys that are the program's own, by their names."""
     found = {name: _key_of(option) for name, option in known.ours().options.items()}
     return {name: key for name, key in found.items() if key is not None}
+
+
+def _names() -> list[str]:
+    return [name for name, option in known.so_far().options.items() if option.matter is not None]
 
 
 def key(name: str) -> Key | None:

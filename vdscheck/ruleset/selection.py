@@ -96,7 +96,7 @@ def refuse_empty_selection(ruleset: Ruleset, catalogue: Catalogue, target: Targe
     overrides, profiles = ruleset.note.overrides, ruleset.note.profiles
     for pattern in overrides.get("only", ()):
         name = pattern.partition("[")[0]
-        meant = [entry for check_id, entry in catalogue.checks.items() if fnmatch.fnmatchcase(check_id, name)]
+        meant = [entry for check_id, entry in sorted(catalogue.checks.items()) if fnmatch.fnmatchcase(check_id, name)]
         if all(catalogue.target_of(entry) != target for entry in meant):
             command = {"host": "vdscheck cluster", "cluster": "vdscheck run"}[target]
             message = f"--only {pattern}: {meant[0].check.id} is judged by another command: {command}"
