@@ -109,7 +109,7 @@ def back(saved: Taken, kind: Any) -> Taken:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_saved_measurements_are_judged_as_fresh_ones(catalogue: Catalogue, kind: Any, data: st.DataObject) -> None:
     """Each kind with any values, beside those of this host for all others; and no check that reads it fails on them."""

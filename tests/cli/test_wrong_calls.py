@@ -285,14 +285,14 @@ def test_every_key_with_every_odd_value_is_used_or_refused(tmp_path: Path, key: 
         used_or_refused(tmp_path, {key: value})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(st.sampled_from(sorted(config.keys())), json_values() | st.sampled_from(ODD), max_size=3))
 def test_any_configuration_is_used_or_refused(tmp_path: Path, written: Mapping[str, Any]) -> None:
     used_or_refused(tmp_path, written)
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 @given(
     st.dictionaries(st.sampled_from(sorted(config.keys())) | texts, json_values() | st.sampled_from(ODD), max_size=4)
 )

@@ -19,7 +19,7 @@ from tests.lab.container import run_in_container
 from tests.lab.product import product_tree
 from tests.support import boot_hosts
 from tests.support.fix_namespace import in_namespace, place_of_the_journal, prelude
-from tests.support.program import environment, plugin, vdscheck
+from tests.support.program import environment, plugin, vdscheck, wait_for
 from vdscheck.cli import reference
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces")
@@ -559,6 +559,8 @@ def test_two_real_fixes_at_once_end_in_one_whole_state() -> None:
 
 
 def test_an_interrupted_measurement_changes_nothing(tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    begins = SLOW.replace("time.sleep(", f"open({str(began)!r}, 'w').close()\n    time.sleep(")
     with place_of_the_journal():
         script = prelude() + 'exec "$PYTHON" -m vdscheck --fix --yes --json --only "sysctl.*" --only acme.slow'
         process = subprocess.Popen(
@@ -566,9 +568,9 @@ def test_an_interrupted_measurement_changes_nothing(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(PYTHON=sys.executable, PYTHONPATH=str(plugin(tmp_path, SLOW))),
+            env=environment(PYTHON=sys.executable, PYTHONPATH=str(plugin(tmp_path, begins))),
         )
-        time.sleep(3)
+        wait_for(began.exists)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
     report = valid(said)

@@ -551,7 +551,7 @@ def whatever(content: bytes) -> None:
 @example(content=b"[" * 100_000)
 @example(content=b'{"format": 1, "state": "undone"')
 @example(content=json.dumps(SOUND | {"boot_id": None, "settings": []}).encode())
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_whatever_an_entry_holds_nothing_is_a_bug(content: bytes) -> None:
     whatever(content)
 
@@ -559,7 +559,7 @@ def test_whatever_an_entry_holds_nothing_is_a_bug(content: bytes) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @given(content=changed(SOUND) | st.binary(max_size=200))
-@settings(max_examples=2000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_whatever_thousands_of_entries_hold_nothing_is_a_bug(content: bytes) -> None:
     whatever(content)
 

@@ -71,14 +71,14 @@ def changed() -> st.SearchStrategy[dict[str, Any]]:
 LEFT_OUT = object()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(changed())
 def test_any_value_at_any_place_of_a_report_is_judged_or_refused(content: dict[str, Any]) -> None:
     judged_or_refused(content)
 
 
 @pytest.mark.slow
-@settings(max_examples=6_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6_000, suppress_health_check=list(HealthCheck))
 @given(changed())
 def test_any_value_at_any_place_of_many_reports(content: dict[str, Any]) -> None:
     judged_or_refused(content)

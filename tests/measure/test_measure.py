@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.support.program import wait_for
+from tests.support.program import TIMEOUT_S, wait_for
 from tests.support.project import PROJECT
 from vdscheck.catalogue.catalogue import assemble
 from vdscheck.measure import supervisor
@@ -91,7 +91,7 @@ def test_a_measurement_arrives_with_its_time_its_method_and_its_duration() -> No
     assert found.value == One(x=1)
     assert found.method == "Says one."
     assert found.taken_at.endswith("Z")
-    assert 0 <= found.duration_s < 5
+    assert found.duration_s >= 0
     assert outcome.complete
 
 
@@ -189,16 +189,14 @@ def hangs(host: Host) -> Two:
 outcome = taken(one, hangs)
 print(outcome.measurements["test.hangs"].absent.reason.value)
 """
-    began = time.monotonic()
     # The reader waits for the end of the file, so anything that still holds stdout keeps it waiting.
     done = subprocess.run(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
-        timeout=30,
+        timeout=TIMEOUT_S,
         check=True,
         cwd=PROJECT,
     )
-    assert time.monotonic() - began < 0.3 + 5 + 5
     assert done.stdout == b"timeout\n"
 
 
@@ -522,15 +520,27 @@ def test_what_cannot_be_a_subject_is_refused_before_anything_is_measured(tmp_pat
 
 
 def test_an_interrupted_run_keeps_what_it_has_and_names_the_rest() -> None:
-    @probe("test.slow", deadline_s=10)
+    @probe("test.slow", deadline_s=600)
     def slow(_host: Host) -> Two:
         """Takes its time."""
-        time.sleep(9)
+        time.sleep(600)
         return Two(x=1)
 
-    began = time.monotonic()
-    outcome = taken(one, slow, stopped=lambda: time.monotonic() - began > 0.5)
-    assert time.monotonic() - began < 3
+    done: list[str] = []
+
+    class Seen:
+        """Notes what is done."""
+
+        def started(self, _key: str) -> None: ...
+
+        def measured(self, key: str, _taken: Any) -> None:
+            done.append(key)
+
+        def finished(self, _key: str) -> None: ...
+
+        def tick(self) -> None: ...
+
+    outcome = taken(one, slow, observer=Seen(), stopped=lambda: "test.one" in done)
     assert not outcome.complete
     assert outcome.measurements["test.one"].value == One(x=1)
     assert absence(outcome, "test.slow").reason is Reason.NOT_RUN
@@ -596,15 +606,13 @@ def test_a_child_whose_jobs_are_done_and_that_does_not_end_is_ended(monkeypatch:
         os._exit = lambda _code: time.sleep(600)  # type: ignore[assignment,return-value]
         return Two(x=1)
 
-    began = time.monotonic()
     assert taken(endless).measurements["test.endless"].value == Two(x=1)
-    assert time.monotonic() - began < 5
 
 
 def test_a_descendant_that_holds_the_pipe_of_a_child_that_has_ended_holds_nothing_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "ENDING_LIMIT_S", 20.0)
+    monkeypatch.setattr(supervisor, "ENDING_LIMIT_S", 600.0)
     pid_file = tmp_path / "pid"
 
     @probe("test.heir", deadline_s=60)
@@ -616,9 +624,7 @@ def test_a_descendant_that_holds_the_pipe_of_a_child_that_has_ended_holds_nothin
         pid_file.write_text(str(pid))
         return Two(x=1)
 
-    began = time.monotonic()
     assert taken(heir).measurements["test.heir"].value == Two(x=1)
-    assert time.monotonic() - began < 10
     assert not Path(f"/proc/{pid_file.read_text()}").exists()
 
 
@@ -654,16 +660,12 @@ def test_a_child_that_cannot_be_killed_is_abandoned_and_named(tmp_path: Path, fr
         return Two(x=1)
 
     try:
-        began = time.monotonic()
         outcome = taken(one, frozen)
-        assert time.monotonic() - began < 0.5 + 5
         assert absence(outcome, "test.frozen").reason is Reason.TIMEOUT
         assert any(pid_file.read_text() in warning for warning in outcome.warnings)
     finally:
         (cell / "freezer.state").write_text("THAWED")
-        give_up = time.monotonic() + 5
-        while (cell / "cgroup.procs").read_text() and time.monotonic() < give_up:
-            time.sleep(0.05)
+        wait_for(lambda: not (cell / "cgroup.procs").read_text())
         cell.rmdir()
 
 

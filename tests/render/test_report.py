@@ -357,7 +357,7 @@ def test_markup_in_a_name_is_text() -> None:
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(Verdict), ANY_TEXT, ANY_TEXT), max_size=6), ANY_TEXT, st.integers(1, 120))
 def test_any_text_anywhere_makes_a_report_that_can_be_read(
     rows: list[tuple[Verdict, str, str]], name: str, width: int

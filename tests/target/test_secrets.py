@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -126,12 +125,9 @@ def test_each_line_of_a_key_is_a_secret_and_its_armour_is_none() -> None:
 
 
 def test_a_text_of_a_megabyte_is_no_trouble() -> None:
-    """Well under a second by design; the clock allows ten times that."""
-    register(*(os.urandom(600).hex() for _ in range(5)))
-    text = os.urandom(500_000).hex()
-    began = time.monotonic()
-    redact(text)
-    assert time.monotonic() - began < 10
+    known = [os.urandom(600).hex() for _ in range(5)]
+    register(*known)
+    assert redact(os.urandom(500_000).hex() + " " + known[4]).endswith(" ***")
 
 
 def test_names_of_a_server_lose_long_secrets_and_keep_what_is_called_as_a_short_one() -> None:

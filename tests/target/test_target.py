@@ -232,7 +232,7 @@ NAMES = st.sampled_from(["a", "b", "c", "..", ".", "link1", "link2", "link3"])
 PATHS = st.lists(NAMES, max_size=6).map("/".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.tuples(PATHS, PATHS, PATHS), st.tuples(st.booleans(), st.booleans(), st.booleans()), PATHS)
 def test_a_path_leads_where_a_chroot_would_lead_it(
     tmp_path_factory: pytest.TempPathFactory, targets: tuple[str, ...], absolute: tuple[bool, ...], path: str

@@ -284,20 +284,20 @@ def read_or_refused(text: str) -> None:
         judged(manifests(text))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(any_manifest())
 def test_any_value_at_any_place_of_a_manifest_is_judged_or_refused(text: str) -> None:
     read_or_refused(text)
 
 
 @pytest.mark.slow
-@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20_000, suppress_health_check=list(HealthCheck))
 @given(any_manifest())
 def test_any_value_at_any_place_of_many_manifests(text: str) -> None:
     read_or_refused(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(yaml_values())
 def test_any_yaml_is_a_value_of_json_or_refused(written: Written) -> None:
     with suppress(YamlError):
@@ -436,7 +436,7 @@ def test_what_is_no_kubeconfig_is_one_line(tmp_path: Path, text: str | bytes, sa
     assert not_a_kubeconfig(tmp_path, text) == said
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(place=st.sampled_from(list(places(CONFIG))), written=yaml_values())
 def test_any_value_at_any_place_of_a_kubeconfig_is_read_or_refused(
     tmp_path: Path, place: Place, written: Written

@@ -106,7 +106,7 @@ def test_this_machine_says_what_its_disks_do() -> None:
     found = list(activity.function(host, DiskPath("/var/lib", asked_for=False)))
     assert len(found) >= 2
     assert isinstance(found[-1], DiskActivity)
-    assert 0.25 <= found[-1].window_s < 5
+    assert found[-1].window_s >= 0.25
     assert found[-1].cpu_ticks > 0
     assert [each.name for each in found[-1].devices]
 

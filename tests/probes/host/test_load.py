@@ -73,14 +73,12 @@ def test_the_cpu_time_of_a_process_is_exact_and_of_one_that_is_gone_nothing() ->
 
 
 def test_to_settle_ends_when_the_others_rest_and_at_the_latest_at_its_limit() -> None:
-    began = time.monotonic()
     own_processes.settle(())
     own_processes.settle((os.getpid(),), limit_s=0.05)
-    with subprocess.Popen([sys.executable, "-c", BURN.format(20)]) as busy:
+    with subprocess.Popen([sys.executable, "-c", BURN.format(600)]) as busy:
         own_processes.settle((busy.pid,), limit_s=0.1)
         assert busy.poll() is None
         busy.kill()
-    assert time.monotonic() - began < 15
 
 
 def process(root: Path, pid: int, parent: int, ticks: tuple[int, int, int, int], children: str | None) -> None:

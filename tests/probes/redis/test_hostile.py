@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -195,14 +194,12 @@ BAD = (
 @pytest.mark.parametrize("url", BAD)
 def test_an_address_that_cannot_be_read_is_refused_before_anything_is_measured(url: str) -> None:
     for variables, words in (({"VDSCHECK_REDIS_URL": url}, ()), ({}, ("--redis", url))):
-        began = time.monotonic()
         done = vdscheck("run", "--only", "redis.*", "--thorough", *words, env=variables)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("vdscheck: the address of a Redis server cannot be read: ")
         assert done.stderr.count("\n") == 1
         assert SECRET not in done.stderr
         assert "\x1b" not in done.stderr
-        assert time.monotonic() - began < 20
 
 
 def test_a_bad_address_in_the_configuration_is_refused_as_well(tmp_path: Path) -> None:

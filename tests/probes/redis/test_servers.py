@@ -245,7 +245,7 @@ def test_loading_is_a_known_state(tmp_path: Path) -> None:
         with subprocess.Popen(
             ["redis-cli", "-p", str(server.port), "DEBUG", "RELOAD"], stdout=subprocess.DEVNULL
         ) as cli:
-            time.sleep(0.5)
+            wait_until(lambda: server.cli("PING").startswith("LOADING"))
             findings = found(*QUICK, "--redis", server.url)
             cli.kill()
     assert findings["redis.latency"]["reason"] == "unreachable"
@@ -254,10 +254,19 @@ def test_loading_is_a_known_state(tmp_path: Path) -> None:
     assert answered(findings["redis.memory"])
 
 
+def refuses(port: int) -> bool:
+    """Whether a server says at once that it takes nobody more."""
+    with socket.create_connection(("127.0.0.1", port)) as one_more:
+        one_more.settimeout(0.1)
+        with suppress(TimeoutError):
+            return one_more.recv(4) == b"-ERR"
+    return False
+
+
 def test_a_server_at_its_maximum_of_clients_is_a_failure_and_not_a_riddle(tmp_path: Path) -> None:
     with RedisServer(tmp_path, "--maxclients", "2") as server:
         held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
-        time.sleep(0.1)
+        wait_until(lambda: refuses(server.port))
         findings = found(*QUICK, "--redis", server.url)
         for each in held:
             each.close()
@@ -388,6 +397,7 @@ HOG = """
 import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+print("ready", flush=True)
 ends_at = time.monotonic() + 30
 while time.monotonic() < ends_at:
     until = time.monotonic() + 0.0025
@@ -399,14 +409,19 @@ while time.monotonic() < ends_at:
 
 def test_a_box_whose_cpus_are_taken_is_the_boxs_doing(plain: RedisServer) -> None:
     """A real-time task takes every CPU for 2.5 ms of each 3.5 ms, from the server and from the measurement."""
-    hogs = [subprocess.Popen([sys.executable, "-c", HOG, str(cpu)]) for cpu in os.sched_getaffinity(0)]
+    hogs = [
+        subprocess.Popen([sys.executable, "-c", HOG, str(cpu)], stdout=subprocess.PIPE)
+        for cpu in os.sched_getaffinity(0)
+    ]
     try:
-        time.sleep(0.3)
+        for hog in hogs:
+            assert hog.stdout is not None
+            assert hog.stdout.readline() == b"ready\n"
         latency = found(*LATENCY, "--redis", plain.url)["redis.latency"]
     finally:
         for hog in hogs:
             hog.kill()
-            hog.wait()
+            hog.communicate()
     assert latency["verdict"] == "fail", latency["summary"]
     assert "the box breaks it" in latency["summary"]
 
