@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from tests import tiers
 from tests.support import boot_trees, host_trees
 from vdscheck.catalogue.catalogue import Catalogue, load
+from vdscheck.process import standing
 from vdscheck.target import secrets
 
 PROGRAMS = Path(__file__).with_name("programs.coveragerc")
@@ -31,6 +32,12 @@ settings.load_profile("project")
 def catalogue() -> Catalogue:
     """The catalogue of what is installed."""
     return load()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stands() -> None:
+    """A fix that an earlier test began in this process is no matter of the program that this one calls."""
+    standing.note("")
 
 
 def pytest_configure(config: pytest.Config) -> None:

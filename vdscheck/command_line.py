@@ -27,7 +27,7 @@ class Matter(Enum):
 
 @frozen
 class Files:
-    """What an option reads of the files that it names, before anything is measured, for the probes of a cluster."""
+    """What an option of `cluster` reads of the files that it names before anything is measured, for `Cluster.files`."""
 
     read: Callable[[Sequence[str], str, Callable[[], bytes]], Any]
     """A function of the names, the namespace that counts and all of standard input. Raises SubjectError."""

@@ -1,15 +1,16 @@
 """Opens a cluster: which one, as whom, and what is read of the caller's own files before it is asked."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from vdscheck.cli.judge import from_standard_input
 from vdscheck.cli.request import Settings, UsageError, answered
 from vdscheck.codec import encode
 from vdscheck.measure.jobs import FRAME_LIMIT_BYTES
+from vdscheck.plugin import Files
 from vdscheck.target.cluster import Cluster, Login, login
 from vdscheck.target.kubeconfig import NAMESPACE_NAME, ClusterError
 from vdscheck.target.secrets import file_of
@@ -34,9 +35,11 @@ def opened(settings: Settings, received: Sequence[int]) -> Cluster:
         message = f"--node-reports {safe_text(folder)}: there is no such folder"
         raise UsageError(message)
     who = Login((), None, "manifests", "default") if settings.first("offline") else _login(settings)
-    said = _read(settings, namespaces[0] if namespaces else who.namespace, received)
+    namespace = namespaces[0] if namespaces else who.namespace
+    standard_input = cache(partial(from_standard_input, received))
+    read = {name: _read(how, files, namespace, standard_input) for name, (how, files) in settings.files.items()}
     # With manifests the whole cluster counts: what its pods request is what is not free.
-    return Cluster(who, () if said else namespaces, None if folder is None else absolute(folder), said)
+    return Cluster(who, () if read else namespaces, None if folder is None else absolute(folder), read)
 
 
 def _login(settings: Settings) -> Login:
@@ -71,12 +74,9 @@ def _begun(file: str) -> None:
             os.close(descriptor)
 
 
-def _read(settings: Settings, namespace: str, received: Sequence[int]) -> Any:  # noqa: ANN401 - whatever an area reads
-    """What is read of the files that were named; None where none were. Raises SubjectError."""
-    if settings.files is None:
-        return None
-    how, files = settings.files
-    content = from_standard_input(received) if STANDARD_INPUT in files else b""
+def _read(how: Files, files: Sequence[str], namespace: str, standard_input: Callable[[], bytes]) -> Any:  # noqa: ANN401 - whatever an area reads
+    """What is read of the files that were named. Raises SubjectError."""
+    content = standard_input() if STANDARD_INPUT in files else b""
     for file in files:
         if file != STANDARD_INPUT:
             answered(partial(_begun, file), file)

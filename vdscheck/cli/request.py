@@ -169,9 +169,9 @@ class Settings:
                 yield option, value
 
     @property
-    def files(self) -> tuple[Files, Sequence[str]] | None:
-        """What is to be read before anything is measured, and the names that were said; None where there is nothing."""
-        return next(((option.files, value) for option, value in self._of_areas if option.files is not None), None)
+    def files(self) -> Mapping[str, tuple[Files, Sequence[str]]]:
+        """What is to be read before anything is measured, by the option, and the names that were said."""
+        return {option.name: (option.files, value) for option, value in self._of_areas if option.files is not None}
 
     def _either(self, name: str) -> Any:  # noqa: ANN401
         """Of quiet and verbose: as soon as the command line says one of them, the configuration says neither."""
@@ -220,8 +220,9 @@ def settle(asked: Asked, target: TargetKind | None) -> Settings:
     """Read the configuration that counts and check what can be checked before anything is measured."""
     found = _configuration(asked)
     settings = Settings(asked, found.file, found.values, found=found.found, instead_of=found.instead_of, target=target)
-    if settings.files is not None and "only" not in asked.said:
-        asked = replace(asked, said={**asked.said, "only": settings.files[0].checks})
+    if settings.files and "only" not in asked.said:
+        only = [check_id for how, _ in settings.files.values() for check_id in how.checks]
+        asked = replace(asked, said={**asked.said, "only": only})
         settings = replace(settings, asked=asked)
     return replace(settings, outputs=tuple(_outputs(settings)))
 

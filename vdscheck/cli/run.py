@@ -203,7 +203,7 @@ def _refuse_what_makes_no_sense(settings: Settings, kind: TargetKind) -> None:
     asked, message = settings.asked, ""
     if asked.flag("yes") and not asked.flag("fix"):
         message = "--yes goes with --fix"
-    elif kind == "cluster" and settings.first("offline") and settings.files is None:
+    elif kind == "cluster" and settings.first("offline") and not settings.files:
         message = "--offline leaves nothing to examine but manifests: name one with -f"
     elif kind == "cluster" and settings.plans:
         message = "sh is the plan of a fix, and nothing in a cluster is ever changed"

@@ -5,6 +5,7 @@ import os
 import re
 import time
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -168,8 +169,8 @@ class Cluster:
     namespaces: tuple[str, ...] = ()
     """Which were asked for; empty is all."""
     reports_folder: str | None = None
-    manifests: Any = None
-    """What was read of the manifests that were named: measurements.cluster.Manifests."""
+    files: Mapping[str, Any] = field(default_factory=dict)
+    """What was read of the caller's own files, by the option that named them."""
     ends_at: float | None = None
     """When the window of the running probe ends, on the monotonic clock."""
     _session: _Session = field(default_factory=_Session, repr=False)

@@ -58,4 +58,4 @@ def node_reports(cluster: Cluster) -> NodeReports | Absent:
 @probe("cluster.manifests", cheap=True)
 def manifests(cluster: Cluster) -> Manifests | Absent:
     """Takes what was read of the manifests when the command began."""
-    return cluster.manifests or not_applicable("no manifest was named with -f")
+    return cluster.files.get("filename") or not_applicable("no manifest was named with -f")
