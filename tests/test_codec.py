@@ -86,7 +86,7 @@ def test_every_measurement_comes_back_the_same(kind: Any, data: st.DataObject) -
     assert convert(json.loads(encode(value)), kind) == value
 
 
-ADDED = {"refused_more", "further_images"}
+ADDED = {"refused_more", "further_images", "unread"}
 """Fields that saved reports of before lack, and whose default value says what was meant there."""
 
 

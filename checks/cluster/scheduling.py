@@ -23,6 +23,10 @@ UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", value="", effect="
 """The taint that a cordon is."""
 NAMED = 3
 """How many of many are named."""
+USUAL_LINES = 100
+"""Lines of selectors, terms and tolerations that a pod may have without being counted."""
+COMPARISONS_LIMIT = 2_000_000
+"""Of such lines with nodes, for all pods that have more together: some seconds, which is what a check has."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
@@ -49,6 +53,12 @@ def _beyond(value: str, line: Requirement) -> bool:
         return False
     there, limit = int(value), int(line.values[0])
     return there > limit if line.operator == "Gt" else there < limit
+
+
+def _lines(template: PodTemplate) -> int:
+    """How much is compared with a node, at the most."""
+    terms = (line for term in template.affinity or () for line in (*term.labels, *term.fields))
+    return len(template.node_selector) + len(template.tolerations) + sum(1 + len(line.values) for line in terms)
 
 
 def term_matches(term: NodeTerm, node: Node) -> bool:
@@ -160,12 +170,23 @@ class Scheduler:
         """Whether what is free on the nodes is known."""
         self._use = {each.name: each for each in use or ()}
         self._found: dict[str, Fit] = {}
+        self._left_to_compare = COMPARISONS_LIMIT
         self._free: dict[str, dict[str, int]] = {}
 
-    def fit(self, template: PodTemplate) -> Fit:
-        """The nodes that a pod may go to."""
+    @property
+    def nodes(self) -> int:
+        """How many there are."""
+        return len(self._nodes)
+
+    def fit(self, template: PodTemplate) -> Fit | None:
+        """The nodes that a pod may go to; None where it has so many wishes that no time would be left for others."""
         wishes = repr((sorted(template.node_selector.items()), template.affinity, template.tolerations))
         if wishes not in self._found:
+            lines = _lines(template)
+            if lines > USUAL_LINES:
+                self._left_to_compare -= lines * len(self._nodes)
+                if self._left_to_compare < 0:
+                    return None
             selected = tuple(node for node in self._nodes if selects(template, node))
             allowed = tuple(node for node in selected if not barring(template.tolerations, node))
             ready = tuple(node for node in allowed if node.ready)

@@ -60,7 +60,8 @@ def _by_workload(
     bad: list[tuple[Workload, Judgement]] = []
     good: list[Judgement] = []
     for workload in workloads:
-        judged = judge(workload)
+        unread = workload.template.unread
+        judged = _not_judged(unread) if unread else judge(workload)
         if judged is None:
             continue
         if judged.verdict is Verdict.PASS:
@@ -81,6 +82,10 @@ def _by_workload(
     if others:
         found["others"] = others[0]
     return found
+
+
+def _not_judged(why: str) -> Judgement:
+    return Judgement(verdict=Verdict.UNKNOWN, summary=f"not judged: {why}", reason=Reason.UNSUPPORTED)
 
 
 def _placed(workload: Workload, judged: Judgement) -> Judgement:
@@ -157,11 +162,12 @@ def _placeable(workload: Workload, scheduler: Scheduler) -> Judgement | None:
     template, pods = workload.template, workload.pods
     waiting = pods.unscheduled if pods else 0
     runs = bool(pods and pods.count > waiting)
-    if workload.wanted == 0 or (workload.kind == "DaemonSet" and not waiting):
-        return None
-    if template.node_name is not None:
+    is_idle = workload.wanted == 0 or (workload.kind == "DaemonSet" and not waiting)
+    if is_idle or template.node_name is not None:
         return None
     fit = scheduler.fit(template)
+    if fit is None:
+        return _not_judged(f"its wishes are too many to be held against {counted(scheduler.nodes, 'node')}")
     evidence = _fit_seen(fit)
     if runs and not waiting:
         if fit.ready:

@@ -16,7 +16,9 @@ from vdscheck.measurements.cluster import (
     Mount,
     NodeReport,
     NodeReports,
+    NodeTerm,
     NodeUse,
+    Requirement,
     Taint,
     Volume,
 )
@@ -273,6 +275,27 @@ SUBJECT = "shop/deployment/web"
 def test_node_selector(catalogue: Catalogue, one: Any, expected: str) -> None:
     found = judged(catalogue, "cluster.node-selector", nodes=inventory(node()), workloads=running(one))
     assert [each.verdict.value for each in found.values()] == [expected]
+
+
+@pytest.mark.parametrize("check", ["node-selector", "sidecars", "resources", "images", "spread"])
+def test_what_is_too_large_is_unknown_alone(catalogue: Catalogue, check: str) -> None:
+    pair = template(container("app"), container("log", role="sidecar"), kept_apart=("zone",))
+    large = workload("large", replace(pair, unread="its specification is too large"))
+    nodes, live = inventory(node(), node("n2")), running(large, workload(made=pair))
+    found = judged(catalogue, f"cluster.{check}", nodes=nodes, workloads=live)
+    assert len(found) == 2
+    unknown = found["shop/deployment/large"]
+    assert (unknown.verdict.value, unknown.reason) == ("unknown", Reason.UNSUPPORTED)
+    assert "too large" in unknown.summary
+    assert found["others"].verdict.value != "unknown" if "others" in found else True
+
+
+def test_a_workload_with_too_many_wishes_is_unknown_alone(catalogue: Catalogue) -> None:
+    wish = NodeTerm(labels=(Requirement(key="a", operator="Exists", values=()),), fields=())
+    large = workload("large", template(affinity=(wish,) * 25_000))
+    nodes = inventory(*(node(f"n{number}") for number in range(300)))
+    found = judged(catalogue, "cluster.node-selector", nodes=nodes, workloads=running(large, workload()))
+    assert verdicts(found) == {"shop/deployment/large": "unknown", "others": "pass"}
 
 
 def test_node_selector_says_what_it_did_not_judge_and_what_the_scheduler_says(catalogue: Catalogue) -> None:

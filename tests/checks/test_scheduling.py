@@ -139,6 +139,16 @@ def test_only_a_ready_node_counts_and_why_none_does_is_said() -> None:
         assert (fit.ready, fit.why_none) == ((), said)
 
 
+def test_a_pod_with_thousands_of_wishes_takes_no_time_from_the_others() -> None:
+    """It is the one that is not compared: all that has as many wishes as people write is, however many there are."""
+    nodes = [node(f"n{number}") for number in range(300)]
+    scheduler = SCHEDULING.Scheduler(inventory(*nodes), ())
+    assert scheduler.fit(template(affinity=(term(line("a", "Exists")),) * 25_000)) is None
+    for number in range(30):
+        wanted = template(node_selector={f"k{each}": f"{number}" for each in range(90)})
+        assert scheduler.fit(wanted) is not None
+
+
 @pytest.mark.parametrize(
     ("requests", "of_node", "use", "room"),
     [

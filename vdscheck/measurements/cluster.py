@@ -135,6 +135,8 @@ class PodTemplate:
     not_judged: tuple[str, ...]
     """What else the scheduler heeds: pod affinity, topology spread, volumes, resource claims, a scheduler's name."""
     further_images: tuple[FurtherImage, ...] = ()
+    unread: str = ""
+    """Why nothing of it is kept, where it is too large to be; empty of all others."""
 
 
 @measurement

@@ -6,12 +6,13 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdscheck.measurements.cluster import Mount
-from vdscheck.probes.cluster import templates
+from tests.support.making import workload
+from vdscheck.codec import encode
+from vdscheck.measurements.cluster import Mount, Workload
+from vdscheck.probes.cluster import templates, workloads
 from vdscheck.probes.cluster.objects import Pod, PodSpec
 from vdscheck.probes.cluster.quantity import resources
 from vdscheck.probes.cluster.templates import requested, template
-from vdscheck.probes.cluster.workloads import Gathered
 
 NAMES = ["cpu", "memory", "example.org/a", "example.org/b"]
 AMOUNTS = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["0", "1", "250m", "3", "9223372036854775807"]))
@@ -95,7 +96,7 @@ def test_images_of_volumes_and_of_ephemeral_containers_of_all_pods_are_found() -
 
 
 def test_an_ephemeral_container_of_any_pod_is_told_of_its_workload() -> None:
-    gathered = Gathered({})
+    gathered = workloads.Gathered({})
     owner = {"kind": "StatefulSet", "name": "db", "controller": True}
     for number, added in enumerate(([], [{"name": "debug", "image": "busybox"}], [])):
         made = {"name": f"db-{number}", "namespace": "shop", "ownerReferences": [owner]}
@@ -106,3 +107,46 @@ def test_an_ephemeral_container_of_any_pod_is_told_of_its_workload() -> None:
         )
     [group] = gathered.groups.values()
     assert [each.place for each in group.further_images] == ["ephemeral container debug"]
+
+
+# What one tenant writes
+
+
+def workloads_of(*specs: PodSpec) -> tuple[Workload, ...]:
+    made = [workload(f"w-{number}", template(each)) for number, each in enumerate(specs)]
+    return workloads._bounded(made)
+
+
+SMALL = spec(containers=[{"name": "c", "image": "i"}])
+
+
+def test_workloads_that_fit_are_kept_as_they_are() -> None:
+    assert [each.template.unread for each in workloads_of(*[SMALL] * 50)] == [""] * 50
+
+
+def test_of_too_much_together_the_largest_is_left_out_and_all_others_are_kept() -> None:
+    large = spec(
+        containers=[{"name": "c", "image": "i"}], nodeSelector={f"k{number}": "x" * 60 for number in range(18_000)}
+    )
+    found = workloads_of(SMALL, *[large] * 14, SMALL)
+    left_out = [each.name for each in found if each.template.unread]
+    assert 0 < len(left_out) < 14
+    assert not {"w-0", "w-15"} & set(left_out)
+    assert all("too large beside all others" in each.template.unread for each in found if each.template.unread)
+    assert sum(len(encode(each)) for each in found) < 16 << 20
+
+
+def test_the_names_of_resources_that_are_added_up_on_a_node_are_bounded() -> None:
+    gathered = workloads.Gathered({})
+    for first in range(0, 5000, 1000):
+        gathered._used("n", 1, {"cpu": 1, **{f"x.io/r{number}": 1 for number in range(first, first + 1000)}})
+    pods, sums = gathered.use["n"]
+    assert (pods, sums["cpu"], len(sums)) == (5, 5, workloads.RESOURCES_LIMIT)
+
+
+def test_a_value_that_no_label_can_have_is_one_that_matches_nothing() -> None:
+    term = {"matchExpressions": [{"key": "a", "operator": "In", "values": ["x" * 5000, "b"]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+    found = template(spec(affinity=affinity)).affinity
+    assert found is not None
+    assert [len(each) for each in found[0].labels[0].values] == [templates.NAME_LIMIT, 1]

@@ -36,7 +36,8 @@ class Meta(_Object):
 class Expression(_Object):
     key: Name = ""
     operator: Name = ""
-    values: list[Name] | None = None
+    values: list[str] | None = None
+    """The API server takes one of any length here (Kubernetes before 1.33); no label has more than 63 characters."""
 
 
 class SelectorTerm(_Object):

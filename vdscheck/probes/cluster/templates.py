@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from vdscheck.measurements.cluster import (
     Container,
@@ -69,6 +70,11 @@ def _further(what: str, name: str, image: str) -> FurtherImage:
 
 def _shown_image(written: str) -> str:
     return secrets.without_secrets(written)[:IMAGE_LIMIT]
+
+
+def unread(why: str) -> PodTemplate:
+    """What stands for a specification of which nothing is kept."""
+    return replace(template(PodSpec()), unread=why)
 
 
 def _role_of_init(written: ContainerObject) -> Role:
@@ -159,7 +165,12 @@ def _terms(affinity: Affinity, *, of_daemon: bool) -> tuple[NodeTerm, ...] | Non
 
 
 def _requirements(written: list[Expression]) -> tuple[Requirement, ...]:
-    return tuple(Requirement(key=each.key, operator=each.operator, values=tuple(each.values or ())) for each in written)
+    return tuple(
+        Requirement(
+            key=each.key, operator=each.operator, values=tuple(value[:NAME_LIMIT] for value in each.values or ())
+        )
+        for each in written
+    )
 
 
 def _kept_apart(spec: PodSpec, affinity: Affinity) -> tuple[str, ...]:

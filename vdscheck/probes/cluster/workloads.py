@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from vdscheck.measurements.cluster import ClusterWorkloads, FurtherImage, ListRead, NodeUse, Pods, PodTemplate, Workload
 from vdscheck.plugin import Absent, Cluster, ForbiddenError, UnavailableError, safe_text, secrets
 from vdscheck.probes.cluster.objects import Controller, Pod, PodSpec
 from vdscheck.probes.cluster.quantity import add
 from vdscheck.probes.cluster.reading import listed, refuse_unread
-from vdscheck.probes.cluster.templates import NAME_LIMIT, further_images, requested, template
+from vdscheck.probes.cluster.templates import NAME_LIMIT, further_images, requested, template, unread
 
 _CONTROLLERS = (
     ("deployments", "apps", "Deployment"),
@@ -21,6 +22,10 @@ _CONTROLLERS = (
 _ENDED = ("Succeeded", "Failed")
 _SHOWN = 3
 _SHOWN_IMAGES = 100
+TEMPLATES_LIMIT_BYTES = 12 << 20
+"""Of all specifications together, as they are kept: some 9,000 ordinary ones. A measurement may have 16 MiB."""
+RESOURCES_LIMIT = 500
+"""Names of resources that are added up on a node: a node itself has some ten."""
 _MESSAGE_LIMIT = 500
 Key = tuple[str, str, str]
 """Namespace, kind and name of what controls some pods."""
@@ -96,7 +101,9 @@ class Gathered:
 
     def _used(self, node: str, pods: int, requests: dict[str, int]) -> None:
         before, sums = self.use.get(node, (0, {}))
-        add(sums, requests)
+        room = max(0, RESOURCES_LIMIT - len(sums))
+        new = islice((name for name in requests if name not in sums), room)
+        add(sums, {name: requests[name] for name in (*(name for name in requests if name in sums), *new)})
         self.use[node] = (before + pods, sums)
 
     @staticmethod
@@ -213,7 +220,23 @@ def _pods(cluster: Cluster, namespaces: tuple[str, ...], controllers: _Controlle
 def _assembled(controllers: _Controllers, gathered: Gathered) -> tuple[Workload, ...]:
     keys = sorted({*controllers.found, *gathered.groups})
     made = (_workload(key, controllers.found.get(key), gathered.groups.get(key)) for key in keys)
-    return tuple(each for each in made if each is not None)
+    return _bounded([each for each in made if each is not None])
+
+
+def _bounded(workloads: list[Workload]) -> tuple[Workload, ...]:
+    """All of them; where they are too much together, the largest without what they say.
+
+    Who may write in one namespace is not to keep all others from being judged.
+    """
+    sizes = {place: len(repr(each.template)) for place, each in enumerate(workloads)}
+    total = sum(sizes.values())
+    for place in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if total <= TEMPLATES_LIMIT_BYTES:
+            break
+        total -= sizes[place]
+        why = f"its specification is too large beside all others (about {sizes[place]:,} bytes)"
+        workloads[place] = replace(workloads[place], template=unread(why))
+    return tuple(workloads)
 
 
 def _workload(key: Key, controller: Controller | None, group: _Group | None) -> Workload | None:
