@@ -115,6 +115,39 @@ def test_a_report_is_judged_from_standard_input() -> None:
     assert json.loads(vdscheck("judge", "-", "--json", input=saved).stdout)["findings"]
 
 
+@pytest.mark.parametrize("words", ["judge -", "cluster --offline -f -"])
+@pytest.mark.parametrize("given", ["0>/dev/null", "0>x"])
+def test_a_standard_input_that_cannot_be_read_is_a_wrong_call(tmp_path: Path, words: str, given: str) -> None:
+    """`nohup` leaves one that can only be written to."""
+    line = f"{' '.join(PROGRAM)} {words} {given}"
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=environment()
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "standard input cannot be read: " in done.stderr
+
+
+@pytest.mark.parametrize("limits", ["-v 350000", "-t 5", "-S -v 300000"])
+def test_a_report_is_judged_under_a_limit_of_the_session(tmp_path: Path, limits: str) -> None:
+    """A hard limit below our own is not to be raised, which only root may."""
+    file = tmp_path / "r.json"
+    file.write_text(vdscheck(*FEW, "--json").stdout)
+    tmp_path.chmod(0o755)
+    bound = ("setpriv", "--inh-caps=-all", "--bounding-set=-all") if os.geteuid() == 0 else ()
+    line = f'ulimit {limits}; exec "$@"'
+    done = subprocess.run(
+        ["bash", "-c", line, "bash", *bound, *PROGRAM, "judge", str(file), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+        env=environment(),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["findings"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

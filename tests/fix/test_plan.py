@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.support.fix_hosts import DEFAULTS, Machine, mentioned_later, scatter
 from vdscheck.fix.plan import worse
 from vdscheck.fixes.sysctl.boot import FILE as DROP_IN
 from vdscheck.measurements import NodeAgents
-from vdscheck.model.judgement import Verdict
+from vdscheck.model.judgement import Finding, Verdict
 
 PROFILES = ("web", "redis", "postgres", "kubernetes-node", "latency")
 SOMAXCONN, REUSE, FORWARD = "net.core.somaxconn", "net.ipv4.tcp_tw_reuse", "net.ipv4.ip_forward"
@@ -306,3 +306,37 @@ def _many(profile: str, count: int, *, first: int) -> int:
         with tempfile.TemporaryDirectory(dir=MEMORY, prefix="vdscheck-") as folder:
             changes += _holds(Machine(Path(folder) / "root", profile), seed)
     return changes
+
+
+SPARED = {
+    "sysctl.tcp-tw-reuse": REUSE,
+    "sysctl.rp-filter": "net.ipv4.conf.all.rp_filter",
+    "sysctl.slow-start-after-idle": "net.ipv4.tcp_slow_start_after_idle",
+    "sysctl.somaxconn": SOMAXCONN,
+}
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 3, 4])
+@pytest.mark.parametrize("harmful", [1, 2])
+def test_a_change_that_makes_another_finding_worse_is_left_and_the_rest_is_planned(
+    root: Path, monkeypatch: pytest.MonkeyPatch, wrong: int, harmful: int
+) -> None:
+    """What passes by a harmful change stands for the finding that it makes worse."""
+    machine = web(root)
+    asked = list(SPARED)[:wrong]
+    for check in asked:
+        machine.write(SPARED[check], DEFAULTS[SPARED[check]] if check != "sysctl.somaxconn" else "128")
+    (root / "etc/sysctl.d/10-well.conf").unlink()
+    bad = {check for check in list(SPARED)[:harmful] if check in asked}
+
+    def said(_: object, after: Iterable[Finding]) -> list[str]:
+        return [f"acme.{each.id}" for each in after if each.id in bad and each.verdict is Verdict.PASS]
+
+    before = planned(machine)
+    monkeypatch.setattr("vdscheck.fix.plan.worse", said)
+    record = machine.fix(dry_run=True)
+    assert {SPARED[check] for check in asked} <= set(before)
+    assert {each.key for each in record.changes} == set(before) - {SPARED[check] for check in bad}
+    why = {each.key: each.why for each in record.left_alone}
+    for check in bad:
+        assert why[SPARED[check]].startswith("it would make acme.sysctl.")

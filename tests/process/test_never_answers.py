@@ -163,6 +163,22 @@ def test_a_file_system_that_dies_between_two_looks_at_an_output_holds_up_nobody(
     assert len(said) == 1
 
 
+@pytest.mark.slow
+def test_lines_for_a_file_that_never_takes_them_wait_for_it_once(tmp_path: Path) -> None:
+    """Each of them would take its 30 s else, and there may be a thousand."""
+    waivers = "".join(
+        f'[[waivers]]\ncheck = "{name}"\nreason = "x"\nexpires = 2999-01-01\n'
+        for name in ("sysctl.somaxconn", "sysctl.thp", "sysctl.swappiness")
+    )
+    (tmp_path / "vdscheck.toml").write_text(waivers)
+    dead = tmp_path / "dead"
+    dead.mkdir()
+    argv = ("sh", "-c", f'cd {tmp_path}; exec "$@" 2<>{dead}/errors', "sh", *RUN, "--fail-on", "warn")
+    running = dead_mount.popen(dead, argv, env={dead_mount.DIES_AT_READ: "1"})
+    code, _, _ = ended(running)
+    assert code in (0, 1)
+
+
 def written(folder: Path, name: str) -> "subprocess.Popen[str]":
     more, script = WRITTEN[name]
     argv = ("sh", "-c", f"exec {script.format(folder)}", "sh", *RUN, *more)

@@ -1,5 +1,6 @@
 """`vdscheck judge`: a saved report judged again."""
 
+import errno
 import os
 import resource
 import select
@@ -16,6 +17,7 @@ from vdscheck.judge import judge
 from vdscheck.model.absence import UnavailableError
 from vdscheck.model.report import Report
 from vdscheck.process.guard import LostChildError, NoAnswerError, in_child
+from vdscheck.process.limits import hold_to
 from vdscheck.process.signals import StoppedError
 from vdscheck.process.streams import is_file
 from vdscheck.ruleset import profile, ruleset
@@ -49,8 +51,8 @@ def _judge_saved(asked: Asked, file: str, received: Sequence[int]) -> int:
     def judged() -> "Drawn":
         # A report may come from anybody, and be made so that it is never judged.
         if os.getpid() != ours:
-            resource.setrlimit(resource.RLIMIT_AS, (JUDGE_LIMIT_BYTES, JUDGE_LIMIT_BYTES))
-            resource.setrlimit(resource.RLIMIT_CPU, (JUDGE_LIMIT_S, JUDGE_LIMIT_S))
+            hold_to(resource.RLIMIT_AS, JUDGE_LIMIT_BYTES)
+            hold_to(resource.RLIMIT_CPU, JUDGE_LIMIT_S)
         report, its_settings = _judged_again(settings, catalogue, file, content)
         return draw(report, its_settings, replace(terminal, kinds=catalogue.kinds))
 
@@ -137,10 +139,14 @@ def _plausible(overrides: Mapping[str, Any], file: str) -> Mapping[str, Any]:
 
 
 def from_standard_input(received: Sequence[int]) -> bytes:
-    """All of it. Raises StoppedError where a signal comes before its end, UsageError where its file never answers."""
-    if is_file(0):
-        return answered(lambda: _content_of(0, received), "/dev/stdin")
-    return _content_of(0, received)
+    """All of it. Raises StoppedError where a signal comes before its end, UsageError where it cannot be read."""
+    try:
+        if is_file(0):
+            return answered(lambda: _content_of(0, received), "/dev/stdin")
+        return _content_of(0, received)
+    except OSError as error:
+        message = f"standard input cannot be read: {os.strerror(error.errno or errno.EIO).lower()}"
+        raise UsageError(message) from error
 
 
 def _content_of(descriptor: int, received: Sequence[int]) -> bytes:

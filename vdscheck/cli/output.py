@@ -237,7 +237,9 @@ def _given(shown: str, descriptor: int) -> Place:
     identity: Identity = ("descriptor", descriptor)
     if stat.S_ISREG(found.st_mode):
         identity = replacing.identity(found)
-    return Place(shown, -1, "", identity, is_stream=True, descriptor=descriptor)
+    place = Place(shown, -1, "", identity, is_stream=True, descriptor=descriptor)
+    _refuse_standard(place)
+    return place
 
 
 def _status_of(descriptor: int) -> os.stat_result:
@@ -252,6 +254,10 @@ def _status_of(descriptor: int) -> os.stat_result:
 def _refuse_standard(place: Place) -> None:
     """Refuse what standard output or standard error is written to: it would be replaced under them."""
     for descriptor, name in ((1, "standard output"), (2, "standard error")):
+        if place.descriptor == descriptor:
+            if descriptor == STDOUT:
+                return  # it takes the place of the text there, or is refused beside another format
+            continue
         try:
             found = _status_of(descriptor)
         except OSError:

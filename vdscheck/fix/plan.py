@@ -187,7 +187,7 @@ class _Work:
     def spare_what_gets_worse(self) -> None:
         """Leave out each change without which fewer findings get worse."""
         while self._wanted and (bad := worse(self._before.findings, self._supposed().findings)):
-            name = min(self._wanted, key=self._worse_without)
+            name = min(list(self._wanted), key=self._worse_without)  # which takes each out for a moment
             self._leave(name, f"it would make {', '.join(bad[:3])} worse")
 
     def _worse_without(self, name: Name) -> int:

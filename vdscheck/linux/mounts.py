@@ -5,7 +5,10 @@ from collections.abc import Iterable
 
 from vdscheck.plugin import Host, UnavailableError, frozen
 
-_OCTAL = r"\\([0-7]{3})"
+_ESCAPED = tuple((f"\\{ord(each):03o}", each) for each in " \t\n#,=\\")
+"""What the kernel writes in octal (fs/proc_namespace.c, fs/seq_file.c); the backslash is read last."""
+LIMIT_BYTES = 64 << 20
+"""Of a mount table: a user may mount a thousand folders (fuse.conf), each with a path of 4 KiB in octal."""
 _FIELDS = 10
 """Fixed fields of a line: six before the optional ones, the separator, three after it."""
 
@@ -48,9 +51,9 @@ class Mount:
         return path == self.point or path.startswith(self.point.rstrip("/") + "/")
 
 
-def mounts(host: Host) -> tuple[Mount, ...]:
-    """What is mounted, in the kernel's order."""
-    return parsed(host.read("/proc/self/mountinfo"))
+def mounts(host: Host, process: str = "self") -> tuple[Mount, ...]:
+    """What is mounted for a process, in the kernel's order."""
+    return parsed(host.read(f"/proc/{process}/mountinfo", limit_bytes=LIMIT_BYTES))
 
 
 def parsed(text: str) -> tuple[Mount, ...]:
@@ -74,15 +77,17 @@ def _mount(words: list[str]) -> Mount | None:
         type=after[0],
         source=_plain(after[1]),
         options=tuple(words[5].split(",")),
-        details=tuple(_plain(after[2]).split(",")),
+        details=tuple(map(_plain, after[2].split(","))),
     )
 
 
 def _plain(word: str) -> str:
-    """Blank, tab, newline and backslash are written in octal."""
+    """What was escaped, quickly: whoever mounts a thousand folders with long names is not to hold up a fix."""
     if "\\" not in word:
         return word
-    return re.sub(_OCTAL, lambda found: chr(int(found[1], 8)), word)
+    for octal, character in _ESCAPED:
+        word = word.replace(octal, character)
+    return word
 
 
 def holder(found: Iterable[Mount], path: str) -> Mount | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from vdscheck.linux import optional_files
-from vdscheck.linux.mounts import Mount, holder, parsed
+from vdscheck.linux.mounts import Mount, holder, mounts
 from vdscheck.plugin import Host, UnavailableError, frozen
 
 INITIAL_PID_NAMESPACE = 4026531836
@@ -177,7 +177,10 @@ def _of_the_root(host: Host, table: _Mounts) -> Fact | None:
 
 
 def _table(host: Host, process: str) -> tuple[Mount, ...]:
-    return parsed(optional_files.text(host, f"/proc/{process}/mountinfo") or "")
+    try:
+        return mounts(host, process)
+    except UnavailableError:
+        return ()
 
 
 def _root_of(table: tuple[Mount, ...]) -> Mount | None:

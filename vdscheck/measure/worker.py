@@ -11,7 +11,7 @@ from typing import Any
 from vdscheck.measure.jobs import Frame, Job, speaker, told, work
 from vdscheck.model.absence import Reason, limited, unmeasured
 from vdscheck.process.guard import silence
-from vdscheck.process.limits import limit_of
+from vdscheck.process.limits import hold_to, limit_of
 from vdscheck.process.signals import hand_over
 from vdscheck.target.interface import Target
 from vdscheck.target.secrets import what_failed
@@ -66,10 +66,7 @@ def _bound_memory() -> None:
         in_use = int(statm.read().split()[0]) * resource.getpagesize()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError, ValueError):
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = in_use + MEMORY_LIMIT_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    hold_to(resource.RLIMIT_AS, in_use + MEMORY_LIMIT_BYTES)
 
 
 @cache

@@ -127,6 +127,15 @@ def memory() -> str | None:
     return "the limit of memory" if soft == resource.RLIM_INFINITY else None
 
 
+def hold_to(which: int, most: int) -> None:
+    """Let this process take no more of something (a RLIMIT_ number) than that; the hard limit tells the session's."""
+    try:
+        hard = resource.getrlimit(which)[1]
+        resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    except (OSError, ValueError):  # a filter of system calls refuses it
+        return
+
+
 def _limits(which: int) -> tuple[int, int]:
     """The soft and the hard limit of this process; without a limit where even asking is refused."""
     try:

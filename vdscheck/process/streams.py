@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from vdscheck.process.guard import in_child
+from vdscheck.process.guard import NoAnswerError, in_child
 from vdscheck.process.signals import StoppedError, interrupted
 
 FILE_LIMIT_S = 30.0
@@ -60,14 +60,35 @@ def write(descriptor: int, content: bytes) -> None:
     if not is_file(descriptor):
         _write(descriptor, content)
         return
+    if descriptor in _unanswered:
+        raise NoAnswerError(errno.ETIMEDOUT, "did not answer before")
     try:
         in_child(lambda: _write(descriptor, content), FILE_LIMIT_S, keeps=(descriptor,), stopped=patience.is_over)
     except StoppedError as error:
         raise UnreadError(errno.ETIMEDOUT, "interrupted while it was waited for") from error
+    except NoAnswerError:
+        _unanswered.add(descriptor)
+        raise
+
+
+_unanswered: set[int] = set()
+"""What took nothing within its time: no line after that waits for as long again."""
 
 
 def is_file(descriptor: int) -> bool:
-    """Whether it has a place to go on from, as files have. A file system that is dead is not asked for that."""
+    """Whether it has a place to go on from, as files have. A file system that is dead is not asked for that.
+
+    Where a child of ours waits in a write, it holds that place: then what was found before it is what counts.
+    """
+    if not _unanswered:
+        _files.update({each: _has_place(each) for each in {1, 2, descriptor}})
+    return _files.get(descriptor, True)
+
+
+_files: dict[int, bool] = {}
+
+
+def _has_place(descriptor: int) -> bool:
     try:
         os.lseek(descriptor, 0, os.SEEK_CUR)
     except OSError:  # a pipe, a socket, a terminal; or it is closed

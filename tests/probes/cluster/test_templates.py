@@ -3,6 +3,7 @@
 import string
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +65,23 @@ def test_paths_are_those_that_begin_with_a_mount(places: list[str], words: list[
     every = [path for word in words for path in templates._PATH.findall(word)]
     plain = list(dict.fromkeys(path for path in every if any(path.startswith(each) for each in below)))
     assert templates._paths(words, mounts) == tuple(plain[: templates.PATHS_LIMIT])
+
+
+@pytest.mark.parametrize(
+    ("word", "paths"),
+    [
+        ("--url=https://TOKEN@host/x", ()),
+        ("DSN=mysql://root:/PASSWORD@h", ()),
+        ("--config=/data/app.toml --url=https://me:/PASSWORD@h/", ("/data/app.toml",)),
+        ("root:/PASSWORD@db", ()),
+        ("/data/log.txt", ("/data/log.txt",)),
+    ],
+)
+def test_no_path_is_part_of_a_login(word: str, paths: tuple[str, ...]) -> None:
+    mounts = (Mount(volume="v", path="/", read_only=False),)
+    found = templates._paths([word], mounts)
+    assert not any("TOKEN" in each or "PASSWORD" in each for each in found)
+    assert set(paths) <= set(found)
 
 
 def test_the_largest_pods_that_a_server_takes_are_read_in_their_size() -> None:

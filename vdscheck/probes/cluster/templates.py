@@ -108,7 +108,8 @@ def _requests(written: ContainerObject) -> Resources:
 def _paths(words: list[str], mounts: tuple[Mount, ...]) -> tuple[str, ...]:
     """Paths below the mounts; each is looked up by its folders, since a pod may have thousands of both."""
     below = {each.path.rstrip("/") + "/" for each in mounts if each.path}
-    every = (path for word in words for path in _PATH.findall(word[:4096]))
+    shown = (secrets.without_secrets(secrets.without_logins(word))[:4096] for word in words)
+    every = (path for word in shown for path in _PATH.findall(word))
     found = dict.fromkeys(path for path in every if not below.isdisjoint(_folders(path)))
     return tuple(found)[:PATHS_LIMIT]
 

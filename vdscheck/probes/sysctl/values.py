@@ -3,7 +3,7 @@
 import re
 
 from vdscheck.linux import cgroups, ownership, procfs
-from vdscheck.linux.mounts import Mount, covering, parsed
+from vdscheck.linux.mounts import LIMIT_BYTES, Mount, covering, parsed
 from vdscheck.measurements import (
     KERNEL_KEYS,
     Conntrack,
@@ -69,7 +69,7 @@ def sysctls(host: Host) -> Sysctls:
 def _mount_table(host: Host) -> tuple[Mount, ...]:
     """What is mounted at or below /proc and /sys."""
     try:
-        lines = host.read("/proc/self/mountinfo").split("\n")
+        lines = host.read("/proc/self/mountinfo", limit_bytes=LIMIT_BYTES).split("\n")
     except UnavailableError:
         return ()
     return parsed("\n".join(line for line in lines if " /proc" in line or " /sys" in line))
