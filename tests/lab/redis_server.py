@@ -35,7 +35,7 @@ _TRIED: Final = itertools.count()
 def free_port() -> int:
     """A port that nobody listens on, and that no other process of tests is given next."""
     while True:
-        port = _PORTS[(os.getpid() * 37 + next(_TRIED)) % len(_PORTS)]
+        port = _PORTS[(os.getpid() * 997 + next(_TRIED)) % len(_PORTS)]
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
