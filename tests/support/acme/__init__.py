@@ -137,4 +137,10 @@ def _code(report: Report) -> int:
     return 42 if any(each.verdict is Verdict.FAIL for each in report.findings) else 40
 
 
+def _plan(report: Report, terminal: Terminal) -> bytes:
+    changes = () if report.fix is None else report.fix.changes
+    return "".join(f"{each.key}={each.wanted} ({each.kind in terminal.kinds})\n" for each in changes).encode()
+
+
 LINES = Format("lines", _lines, exit_code=_code)
+PLAN = Format("plan-lines", _plan, plans=True)
