@@ -23,6 +23,7 @@ from vdscheck.plugin import (
     frozen,
     not_applicable,
     spoken,
+    unmeasured,
 )
 
 from .scheduling import Fit, Scheduler, match, some
@@ -47,6 +48,9 @@ def _judged(live: ClusterWorkloads | Absent, manifests: Manifests | Absent) -> t
         for each in live.workloads
         if each.kind != "StaticPod" and (each.namespace not in SYSTEM or each.namespace in asked)
     )
+    if not found and asked:
+        why = f"nothing runs in {some(sorted(asked))}, or there is no namespace of that name"
+        return unmeasured(Reason.UNSUPPORTED, why)
     return found or not_applicable("no workload runs here beside the cluster's own")
 
 
@@ -75,7 +79,11 @@ def _by_workload(
         return others[0]
     bad.sort(key=lambda pair: (_SEVERITY.get(pair[1].verdict, 3), -(pair[0].wanted or 0), pair[0].subject))
     shown, rest = bad[:SHOWN], bad[SHOWN:]
-    found: dict[str, Judgement | Absent] = {each.subject: _placed(each, judged) for each, judged in shown}
+    found: dict[str, Judgement | Absent] = {}
+    for each, judged in shown:
+        # Two of one name, in two files, with a generated name or of a hidden namespace: none takes another's place.
+        same = sum(other == each.subject or other.startswith(f"{each.subject}#") for other in found)
+        found[f"{each.subject}#{same + 1}" if same else each.subject] = _placed(each, judged)
     if rest:
         named = some(each.subject for each, _ in rest)
         found["more"] = replace(rest[0][1], summary=f"{counted(len(rest), 'more workload')} like these: {named}")

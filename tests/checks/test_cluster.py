@@ -290,6 +290,23 @@ def test_what_is_too_large_is_unknown_alone(catalogue: Catalogue, check: str) ->
     assert found["others"].verdict.value != "unknown" if "others" in found else True
 
 
+def test_two_workloads_of_one_name_are_two_findings_and_the_worst_has_the_name(catalogue: Catalogue) -> None:
+    warned = workload(made=template(requests=amounts(100)), wanted=300, pods=pods(300, 299))
+    failed = workload(made=template(node_selector=LABELLED), pods=pods(2, 2))
+    fine = workload("fine")
+    live = running(warned, failed, failed, fine)
+    found = verdicts(judged(catalogue, "cluster.node-selector", nodes=inventory(node()), workloads=live))
+    assert found == {SUBJECT: "fail", f"{SUBJECT}#2": "fail", f"{SUBJECT}#3": "warn", "others": "pass"}
+
+
+@pytest.mark.parametrize(("namespaces", "verdict"), [((), "not-applicable"), (("nosuch",), "unknown")])
+def test_a_namespace_that_was_asked_for_and_holds_nothing_is_not_known_to_be_one(
+    catalogue: Catalogue, namespaces: tuple[str, ...], verdict: str
+) -> None:
+    found = judged(catalogue, "cluster.images", workloads=running(namespaces=namespaces))
+    assert [each.verdict.value for each in found.values()] == [verdict]
+
+
 def test_a_workload_with_too_many_wishes_is_unknown_alone(catalogue: Catalogue) -> None:
     wish = NodeTerm(labels=(Requirement(key="a", operator="Exists", values=()),), fields=())
     large = workload("large", template(affinity=(wish,) * 25_000))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_servers import LISTS, Answer, ApiServer, api_server
+from tests.support.api_servers import LISTS, Answer, ApiServer, api_server, content
 from tests.support.program import vdscheck
 from vdscheck.model.absence import UnavailableError
 from vdscheck.target.cluster import Cluster, login
@@ -135,6 +135,30 @@ def test_a_user_and_a_password_log_in_as_with_kubectl(server: ApiServer, tmp_pat
     server.authorizations.clear()
     assert refusal(server.kubeconfig(tmp_path, {"username": "me", "password": password})) == ""
     assert set(server.authorizations) == {f"Basic {base64.b64encode(f'me:{password}'.encode()).decode()}"}
+
+
+def test_what_a_program_is_started_with_is_no_secret_of_what_is_measured(tmp_path: Path) -> None:
+    """Of managed clusters it is the region and the name, which nodes, labels and namespaces have as well."""
+    name = "ip-10-0-1-1.eu-west-1.compute.internal"
+    labels = {"topology.kubernetes.io/region": "eu-west-1", "eks.amazonaws.com/cluster": "production"}
+    nodes = [{"metadata": {"name": name, "labels": labels}, "spec": {}, "status": {}}]
+
+    def answering(path: str, headers: dict[str, str]) -> Answer:
+        if path == "/api/v1/nodes":
+            return 200, {"kind": "NodeList", "metadata": {}, "items": nodes}
+        return content(path, headers)
+
+    with api_server(tmp_path / "api", answering=answering) as running:
+        user = plugin(tmp_path, SECRET)
+        user["exec"]["args"] = ["--region", "eu-west-1", "--cluster-name", "production"]
+        config = running.kubeconfig(tmp_path, user)
+        done = vdscheck("cluster", "--kubeconfig", str(config), "--region", "eu-west-1", "--json")
+    found = json.loads(done.stdout)
+    (node,) = found["measurements"]["cluster.nodes"]["value"]["nodes"]
+    assert (node["name"], node["labels"]) == (name, labels)
+    verdicts = {each["subject"]: each["verdict"] for each in found["findings"] if each["id"] == "cluster.residency"}
+    assert verdicts["nodes"] == "pass"
+    assert SECRET not in done.stdout + done.stderr
 
 
 # Without TLS

@@ -284,6 +284,19 @@ PLAIN = {
     "user": re.compile(r"(^|[\s=])[^\s/@:=]+:\S+@(?!sha[0-9]+:)(?=\S)"),
 }
 """What is hidden, as one pattern says it that takes the square of the time."""
+
+
+def test_a_word_of_a_program_is_removed_from_texts_and_not_from_values() -> None:
+    secrets.register_words("production-cluster", "eu-west-1")
+    assert redact("no cluster production-cluster in 'eu-west-1'") == "no cluster *** in '***'"
+    assert redacted({"region": "eu-west-1", "of": "production-cluster"}) == {
+        "region": "eu-west-1",
+        "of": "production-cluster",
+    }
+    register("production-cluster")
+    assert redacted({"of": "production-cluster"}) == {"of": "***"}
+
+
 QUOTED = ["it's:p'w", "me:it's", "me:'p'"]
 
 

@@ -49,7 +49,7 @@ def _login(settings: Settings) -> Login:
         file is not None
         and "kubeconfig" not in settings.asked.said
         and settings.file is not None
-        and not file.startswith("~/")
+        and not file.startswith("~")
     ):
         # Who wrote the configuration means a file beside it, not one in whatever folder this is called.
         file = os.path.join(os.path.dirname(settings.file), file)

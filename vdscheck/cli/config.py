@@ -27,7 +27,7 @@ from vdscheck.target.secrets import (
     register_leaves,
     without_secrets,
 )
-from vdscheck.target.text import absolute, safe_text
+from vdscheck.target.text import absolute, not_expanded, safe_text
 
 WORDS_LIMIT = 1000
 """Of one key: each pattern and each waiver is held against every finding."""
@@ -95,11 +95,20 @@ def found(environment: Mapping[str, str], *, user_id: int) -> Written:
 
 
 def _there(place: str) -> str | None:
-    with suppress(UnavailableError):
-        path = absolute(place)
-        if os.path.lexists(path):
-            return path
-    return None
+    """A place, where something is. Raises ConfigError where that cannot be seen: it may hold gates."""
+    try:
+        os.lstat(place)
+        return absolute(place)
+    except (FileNotFoundError, NotADirectoryError, UnavailableError):
+        return None
+    except PermissionError as error:
+        if place == HERE:  # a current folder that may not be entered has nothing for the caller
+            return None
+        why = error.strerror or "permission denied"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+    message = f"configuration {safe_text(place)} cannot be looked at: {why.lower()}; to run without it: --no-config"
+    raise ConfigError(message)
 
 
 def _trusted(path: str, user_id: int) -> bytes:
@@ -121,6 +130,9 @@ def read(path: str, variable: str | None = None) -> Config:
 
 def named(path: str, variable: str | None = None) -> Written:
     """A file that the caller named, perhaps by a variable. Raises ConfigError."""
+    if why := not_expanded(path, path if variable is None else file_of(variable, path)):
+        message = f"configuration {why}"
+        raise ConfigError(message)
     try:
         raw = Host().read_bytes(absolute(path))
     except UnavailableError as error:

@@ -1,5 +1,6 @@
 """The door to a Kubernetes cluster: connected to and logged in by the kubernetes package, read by us."""
 
+import errno
 import json
 import os
 import re
@@ -19,12 +20,14 @@ from vdscheck.target.host import Host
 from vdscheck.target.interface import TargetKind
 from vdscheck.target.kubeconfig import NAMESPACE_NAME, ClusterError, contexts, read, shown_name
 from vdscheck.target.secrets import file_of, redact, what_failed
-from vdscheck.target.text import safe_text
+from vdscheck.target.text import not_expanded, safe_text
 
 PAGE_ITEMS = 500
 """Kubernetes' own clients ask for pages of this size (client-go, tools/pager)."""
 PAGE_LIMIT_BYTES = 256 << 20
-"""No page is larger: an object may have 1.5 MB (etcd), and a page of large ones is rare."""
+"""A page that is larger is asked for anew with fewer items: an object may have 1.5 MB (etcd)."""
+FEWER = 10
+"""Times fewer."""
 LOGIN_LIMIT_S = 20.0
 """How long a program of the kubeconfig may take to log in."""
 CONNECT_LIMIT_S = 5.0
@@ -75,13 +78,12 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
     """
     listed = os.environ.get("KUBECONFIG", "")
     named = [kubeconfig] if kubeconfig is not None else [part for part in listed.split(os.pathsep) if part]
-    if tilde := next((file for file in named if file.startswith("~/")), None):
-        # Neither YAML, TOML, systemd nor dash replaces it, and who owns the current folder can have one of that name.
-        message = f"{safe_text(tilde)}: nothing has put a home folder in the place of ~: write the whole path"
-        raise ClusterError(message)
+    shown = {file: file if kubeconfig is not None else file_of("KUBECONFIG", file) for file in named}
+    for why in filter(None, (not_expanded(file, shown[file]) for file in named)):
+        raise ClusterError(why)
     files = named or [os.path.expanduser("~/.kube/config")]
     # Without HOME and an account "~" stays, and would be a folder of that name in the current one.
-    there = [file for file in files if (named or os.path.isabs(file)) and os.path.exists(file)]
+    there = [file for file in files if (named or os.path.isabs(file)) and _is_there(file, shown.get(file, file))]
     if not there:
         if not named and _in_a_pod():
             if context is not None:
@@ -90,8 +92,8 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
             return Login((), None, "in-cluster", _namespace_of_the_pod())
         how = "" if named else ": name one with --kubeconfig or KUBECONFIG"
         at = os.pathsep.join(files)
-        shown = at if kubeconfig is not None or not named else file_of("KUBECONFIG", at)
-        message = f"no kubeconfig at {safe_text(shown)}{how}"
+        of_all = at if kubeconfig is not None or not named else file_of("KUBECONFIG", at)
+        message = f"no kubeconfig at {safe_text(of_all)}{how}"
         raise ClusterError(message)
     tables = {file: read(file, found=not named) for file in there}
     known, current = contexts(tables)
@@ -112,6 +114,20 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
         raise ClusterError(message)
     chosen = credentials.chosen(tables, wanted)
     return Login(tuple(there), wanted, shown_name(wanted), namespace, chosen)
+
+
+def _is_there(file: str, shown: str) -> bool:
+    """Whether there is such a file. Raises ClusterError where that cannot be seen, as kubectl does."""
+    try:
+        os.stat(file)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # it is no name at all
+            return False
+        message = f"kubeconfig {safe_text(shown)} cannot be looked at: {what_failed(error)}"
+        raise ClusterError(message) from error
+    return True
 
 
 def _in_a_pod() -> bool:
@@ -136,6 +152,8 @@ class RequestCounts:
     requests: int = 0
     size_bytes: int = 0
     duration_s: float = 0.0
+    page_items: int = PAGE_ITEMS
+    """How many are asked for at once."""
 
 
 @dataclass
@@ -195,11 +213,17 @@ class Cluster:
         Without `resourceVersion`: with `resourceVersion=0` the server ignores the limit and sends all at once.
         Raises GoneError where the token has expired.
         """
-        query = urlencode({"limit": str(PAGE_ITEMS)} | ({"continue": token} if token else {}))
+        query = urlencode({"limit": str(asked.page_items)} | ({"continue": token} if token else {}))
         began = time.monotonic()
-        page = self._asked(f"{path}{'&' if '?' in path else '?'}{query}", PAGE_LIMIT_BYTES, asked)
-        asked.duration_s += time.monotonic() - began
-        return page
+        try:
+            return self._asked(f"{path}{'&' if '?' in path else '?'}{query}", PAGE_LIMIT_BYTES, asked)
+        except _TooLargeError:
+            if asked.page_items == 1:
+                raise
+            asked.page_items = max(1, asked.page_items // FEWER)
+        finally:
+            asked.duration_s += time.monotonic() - began
+        return self.page(path, token, asked)
 
     def _asked(self, path: str, limit_bytes: int, asked: RequestCounts) -> bytes:
         session = self._connected()
@@ -245,9 +269,8 @@ class Cluster:
                 wrong = body.taken(piece)
                 if wrong is not None:
                     response.close()
-                    raise UnavailableError(
-                        unmeasured(Reason.ERROR, f"the server's answer to GET {_shown(path)} {wrong}")
-                    )
+                    kind = _TooLargeError if body.is_too_large else UnavailableError
+                    raise kind(unmeasured(Reason.ERROR, f"the server's answer to GET {_shown(path)} {wrong}"))
             body.ended = True
         response.release_conn()
         if not body.is_whole:
@@ -387,6 +410,11 @@ class _Body:
         """Whether all of it has come."""
         return self.ended and (self._inflate is None or self._inflate.eof)
 
+    @property
+    def is_too_large(self) -> bool:
+        """Whether it is more than its bound."""
+        return max(self._taken_bytes, len(self.content)) > self._limit_bytes
+
     def taken(self, piece: bytes) -> str | None:
         """Take a piece; what is wrong with the answer, where that can be told."""
         self._taken_bytes += len(piece)
@@ -396,10 +424,14 @@ class _Body:
             return "goes on behind the end of what it packs"
         else:
             self.content += self._inflate.decompress(piece, self._limit_bytes + 1 - len(self.content))
-        if max(self._taken_bytes, len(self.content)) > self._limit_bytes:
+        if self.is_too_large:
             return f"is larger than {self._limit_bytes:,} bytes"
         behind = self._inflate is not None and self._inflate.unused_data
         return "goes on behind the end of what it packs" if behind else None
+
+
+class _TooLargeError(UnavailableError):
+    """An answer is larger than its bound."""
 
 
 class _AgainError(UnavailableError):

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from vdscheck.model.absence import Absent, Reason, UnavailableError, unmeasured
 from vdscheck.model.records import frozen
 from vdscheck.target.kubeconfig import ClusterError, shown_name
-from vdscheck.target.secrets import LONGEST, login_and_place, register, register_address
+from vdscheck.target.secrets import LONGEST, login_and_place, register, register_address, register_words
 from vdscheck.target.text import absolute, safe_text
 
 NO_TLS = "no credentials are sent to an http:// server: it has no TLS, so others could read them"
@@ -44,6 +44,9 @@ class Chosen:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """What must not be shown: every value of the user, also in a field that did not exist when this was written."""
 
+    words: tuple[str, ...] = field(default=(), repr=False)
+    """Arguments and environment of the program that logs in."""
+
     kubeconfig: dict[str, Any] = field(default_factory=dict, repr=False)
     """All that logs in: a kubeconfig of this context, its cluster and its user, as they were read and checked."""
     file: str = ""
@@ -60,7 +63,8 @@ class Chosen:
     def register(self) -> None:
         """Register what is secret in it, in the process that is going to log in."""
         register(*self.secrets)
-        for address in (self.server, self.proxy or "", *self.secrets):
+        register_words(*self.words)
+        for address in (self.server, self.proxy or "", *self.secrets, *self.words):
             register_address(address)
 
 
@@ -81,7 +85,11 @@ def chosen(tables: Mapping[str, Mapping[str, Any]], context: str) -> Chosen:
         proxy=cluster.get("proxy-url"),
         has_user=bool(user),
         is_another=any(user.get(key) for key in _ANOTHER),
-        secrets=(*_secrets(user), *_secrets(cluster.get("extensions"))),
+        secrets=(
+            *_secrets({key: value for key, value in user.items() if key != "exec"}),
+            *_secrets(cluster.get("extensions")),
+        ),
+        words=tuple(_secrets(user.get("exec"))),
         kubeconfig=_alone(context, cluster | {"server": server}, user),
         file=file,
     )

@@ -54,9 +54,13 @@ class _Known:
     """What was registered, and what it is looked for by: that is made when a text is to be looked through."""
 
     values: set[str] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
+    """What is secret in texts alone: a name of a node or a label may be the same by chance."""
     logins: set[str] = field(default_factory=set)
     """What stands between `://` and `@` of addresses, and behind their `?`, as it was given."""
     pieces: frozenset[str] | None = None
+    pieces_of_values: frozenset[str] = frozenset()
+    """Of these alone, not of the words."""
     short: re.Pattern[str] | None = None
     """The short ones, where they stand as a word of their own."""
     tell: Callable[[str], None] | None = None
@@ -69,27 +73,53 @@ class _Known:
             if self.tell is not None:
                 self.tell(value)
 
+    def add_word(self, value: str) -> None:
+        if value and value not in self.words:
+            self.words.add(value)
+            self.pieces = None
+
     def prepare(self) -> frozenset[str]:
         """Make what secrets are looked for by, after new ones came; the pieces of the long ones."""
         if self.pieces is None:
-            long = [value for value in self.values if len(value) >= PIECE]
-            spelled = [each for value in long for each in (*_spellings(value), *_in_base64(value))]
-            self.pieces = frozenset(each[at : at + PIECE] for each in spelled for at in range(len(each) - PIECE + 1))
-            self.short = _as_words([value for value in self.values if len(value) < PIECE])
+            self.pieces_of_values = _pieces(self.values)
+            self.pieces = self.pieces_of_values | _pieces(self.words)
+            self.short = _as_words([value for value in self.values | self.words if len(value) < PIECE])
         return self.pieces
 
 
 _known = _Known()
 
 
+def _pieces(values: Iterable[str]) -> frozenset[str]:
+    """What long secrets are looked for by, in every spelling."""
+    long = [value for value in values if len(value) >= PIECE]
+    spelled = [each for value in long for each in (*_spellings(value), *_in_base64(value))]
+    return frozenset(each[at : at + PIECE] for each in spelled for at in range(len(each) - PIECE + 1))
+
+
 def register(*values: str | bytes | None) -> None:
     """Keep values that must not be shown. Of a key of several lines each line is one of them."""
+    for word in _lines_of(values):
+        _known.add(word)
+
+
+def register_words(*values: str | None) -> None:
+    """Keep what a program is started with, which may be a secret: it is sent to no server.
+
+    A region, a profile or the name of a cluster is among it, and is what a server calls its nodes: it is removed
+    from texts, and not from what was measured.
+    """
+    for word in _lines_of(values):
+        _known.add_word(word)
+
+
+def _lines_of(values: Iterable[str | bytes | None]) -> Iterator[str]:
     for value in values:
         text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
         for line in (text or "")[:LONGEST].splitlines():
             word = line.strip()
             if word not in _NO_SECRETS and not _ARMOUR.fullmatch(word):
-                _known.add(word)
+                yield word
 
 
 def tell_of_new(tell: Callable[[str], None] | None) -> None:
@@ -100,6 +130,7 @@ def tell_of_new(tell: Callable[[str], None] | None) -> None:
 def forget() -> None:
     """Let nothing be a secret any more."""
     _known.values.clear()
+    _known.words.clear()
     _known.logins.clear()
     _known.pieces = None
 
@@ -188,7 +219,8 @@ def redacted(value: T) -> T:
 
     A short one stays: a node may be called as the token is. So do absences, whose sentences are ours.
     """
-    pieces = _known.prepare()
+    _known.prepare()
+    pieces = _known.pieces_of_values
     return _mapped(value, lambda text: _without_pieces(text, pieces), {}) if pieces else value
 
 
@@ -304,7 +336,7 @@ def _decoded_if_harmless(word: str) -> str:
         return word
     decoded = b64decode(plain + "=" * (-len(plain) % 4)).decode("latin-1")
     said = decoded.rpartition(":")[2]
-    return MARK if said in _known.values and decoded.isascii() and decoded.isprintable() else word
+    return MARK if said in _known.values | _known.words and decoded.isascii() and decoded.isprintable() else word
 
 
 # Addresses

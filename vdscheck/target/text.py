@@ -16,6 +16,17 @@ def safe_text(raw: bytes | str) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
+def not_expanded(path: str, shown: str | None = None) -> str | None:
+    """Why a path that begins with ~ is refused, as it may be `shown`; None of another one.
+
+    Neither YAML, TOML, systemd nor dash replaces it, and who owns the current folder can have one of that name.
+    """
+    if not path.startswith("~"):
+        return None
+    named = safe_text(path if shown is None else shown)
+    return f"{named}: nothing has put a home folder in the place of ~: write the whole path"
+
+
 def absolute(path: str) -> str:
     """A path of the caller's from the root on. Raises UnavailableError where the current folder is gone.
 

@@ -6,6 +6,7 @@ fails by what was not understood.
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -30,11 +31,12 @@ from tests.support.program import vdscheck
 from vdscheck.catalogue.catalogue import Catalogue, load
 from vdscheck.cli import reference
 from vdscheck.codec import encode
+from vdscheck.model.absence import Reason, UnavailableError, unmeasured
 from vdscheck.model.judgement import Finding, Verdict
 from vdscheck.model.report import Report, Taken
 from vdscheck.plugin import Terminal
 from vdscheck.render.formats import FORMATS
-from vdscheck.target.cluster import Cluster, login
+from vdscheck.target.cluster import Cluster, Login, RequestCounts, _TooLargeError, login
 
 JUDGED = (Verdict.PASS, Verdict.WARN, Verdict.FAIL)
 
@@ -340,3 +342,26 @@ def test_a_list_of_pages_without_end_is_given_up_at_its_deadline(
 def test_a_page_beyond_its_limit_is_refused(tmp_path: Path, schema: jsonschema.Draft202012Validator) -> None:
     found = run(raw(lambda whole: b" " * (257 << 20) + whole), tmp_path, schema)
     assert "is larger than 268,435,456 bytes" in found["measurements"]["cluster.nodes"]["absent"]["detail"]
+
+
+class Large(Cluster):
+    """A list of which only a few objects fit into a page."""
+
+    fits = 5
+
+    def _asked(self, path: str, limit_bytes: int, asked: RequestCounts) -> bytes:
+        asked.requests += 1
+        if int(re.findall("limit=([0-9]+)", path)[0]) > self.fits:
+            raise _TooLargeError(unmeasured(Reason.ERROR, f"it is larger than {limit_bytes}"))
+        return b"page"
+
+
+def test_a_page_that_is_too_large_is_asked_for_with_fewer_items() -> None:
+    """A tenant with some two hundred large pods is not to keep all others from being read."""
+    cluster, asked = Large(Login((), None, "x", "default")), RequestCounts()
+    assert cluster.page("/api/v1/pods", "", asked) == b"page"
+    assert cluster.page("/api/v1/pods", "next", asked) == b"page"
+    assert (asked.requests, asked.page_items) == (4, 5)
+    cluster.fits = 0
+    with pytest.raises(UnavailableError, match="larger"):
+        cluster.page("/api/v1/pods", "", RequestCounts())
