@@ -5,6 +5,7 @@ from dataclasses import replace
 from vdscheck.measurements import (
     BootTruth,
     HugePages,
+    HugePagesAtBoot,
     KernelOwner,
     Listeners,
     SwapSpace,
@@ -17,6 +18,7 @@ from vdscheck.plugin import (
     AtLeast,
     AtMost,
     Check,
+    Confidence,
     Evidence,
     Judgement,
     OneOf,
@@ -345,18 +347,33 @@ def max_map_count(
 
 
 @check("sysctl.thp", severity=Severity.MEDIUM)
-def huge_pages(owner: KernelOwner | Absent, pages: HugePages, mode: OneOf) -> Judgement | Absent:
-    """Transparent huge pages do not stall the services here.
+def huge_pages(
+    owner: KernelOwner | Absent, pages: HugePages, boot: HugePagesAtBoot | Absent, mode: OneOf
+) -> Judgement | Absent:
+    """Transparent huge pages do not stall the services here, now and after the next boot.
 
     Why: With `always` the kernel may stop a service while it compacts memory, and after a fork it copies
         2 MiB at a time.
-    False positives: Redis turns them off for itself from 6.2 on.
-    By hand: cat /sys/kernel/mm/transparent_hugepage/enabled
+    False positives: Redis turns them off for itself from 6.2 on. A service that sets the mode when it starts, in a
+        way that cannot be read from disk.
+    By hand: cat /sys/kernel/mm/transparent_hugepage/enabled; systemd-analyze cat-config tmpfiles.d | grep hugepage
     Sources: https://docs.kernel.org/admin-guide/mm/transhuge.html
     """
     foreign = not_ours("transparent_hugepage", owner, host_wide=True)
     if foreign is not None:
         return foreign
-    fix = SettingFix("huge-pages", "transparent_hugepage.enabled", str(mode.values[0]), pages.enabled)
+    what = "the mode of transparent huge pages"
     proof = evidence(pages, "defrag", source="/sys/kernel/mm/transparent_hugepage")
-    return mode.judge(pages.enabled, "the mode of transparent huge pages", evidence=proof, fix=fix)
+    fix = SettingFix("huge-pages", "transparent_hugepage.enabled", str(mode.values[0]), pages.enabled)
+    now = mode.judge(pages.enabled, what, evidence=proof, fix=fix)
+    if isinstance(boot, Absent) or now.verdict is not Verdict.PASS:
+        return now
+    value, where = boot.in_the_end
+    proof = (*proof, Evidence("after_boot", value or "not known", None, where))
+    if value is None:
+        said = f"{now.summary}; what it will be after the next boot is not known: {where}"
+        return replace(now, summary=said, evidence=proof, confidence=Confidence.LOW)
+    then = mode.judge(value, what, evidence=proof, fix=replace(fix, value=pages.enabled))
+    if then.verdict is Verdict.PASS:
+        return replace(now, evidence=proof)
+    return replace(then, summary=f"{what} is {pages.enabled} now and {value} after the next boot: {where}")

@@ -20,6 +20,7 @@ from vdscheck.measurements import (
     Conntrack,
     FileHandles,
     HugePages,
+    HugePagesAtBoot,
     InotifyUse,
     KernelOwner,
     KeyAtBoot,
@@ -475,6 +476,45 @@ def test_the_mode_of_huge_pages_is_judged(mode: str, profile: str, verdict: Verd
         wanted = found.fix.value if isinstance(found.fix, SettingFix) else None
         assert found.fix == SettingFix("huge-pages", "transparent_hugepage.enabled", wanted or "", mode)
         assert wanted in ("never", "madvise")
+
+
+def pages_at_boot(value: str | None, *writers: LateWriter) -> HugePagesAtBoot:
+    return HugePagesAtBoot(
+        value=value, where="somewhere", applied=True, not_applied=None, overridden=(), late_writers=writers
+    )
+
+
+def sets_pages(value: str | None, *, enabled: bool = True) -> LateWriter:
+    key = "transparent_hugepage.enabled"
+    return LateWriter(
+        name="a unit", file="/a", keys=(key,), values={} if value is None else {key: value}, enabled=enabled
+    )
+
+
+@pytest.mark.parametrize(
+    ("at_boot", "verdict", "sure"),
+    [
+        (pages_at_boot("never"), PASS, True),
+        (pages_at_boot("madvise"), PASS, True),
+        (pages_at_boot("always"), FAIL, True),
+        (pages_at_boot(None), PASS, False),
+        (pages_at_boot("always", sets_pages("never")), PASS, True),
+        (pages_at_boot("never", sets_pages("always")), FAIL, True),
+        (pages_at_boot("never", sets_pages("always", enabled=False)), PASS, True),
+        (pages_at_boot("never", sets_pages(None)), PASS, False),
+        (pages_at_boot("never", sets_pages(None), sets_pages("never")), PASS, False),
+        (pages_at_boot("never", sets_pages("always"), sets_pages("never")), PASS, False),
+    ],
+)
+def test_the_mode_of_huge_pages_is_judged_as_the_next_boot_brings_it_too(
+    at_boot: HugePagesAtBoot, verdict: Verdict, sure: bool
+) -> None:
+    now = HugePages(enabled="never", defrag="madvise")
+    found = testing.judged("sysctl.thp", OURS, now, at_boot, profile="redis")
+    assert (found.verdict, found.confidence is Confidence.HIGH) == (verdict, sure), found
+    kept = SettingFix("huge-pages", "transparent_hugepage.enabled", "never", "never")
+    assert found.fix == (None if verdict is PASS else kept)
+    assert ("not known" in found.summary) is (not sure)
 
 
 def test_the_huge_pages_of_a_container_are_the_host_s() -> None:

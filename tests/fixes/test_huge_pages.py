@@ -222,6 +222,16 @@ def test_what_the_next_boot_brings_anyway_gets_no_line(machine: PagesMachine) ->
     assert not (machine.root / OURS).exists()
 
 
+def test_what_was_set_by_hand_and_is_lost_at_the_next_boot_gets_a_line(machine: PagesMachine) -> None:
+    machine.file(SETTING[1:], shown("never"))
+    record = machine.fix()
+    (change,) = (each for each in record.changes if each.kind == "huge-pages")
+    assert (change.before, change.at_boot, change.wanted, change.file) == ("never", "always", "never", FILE)
+    assert (machine.mode, machine.at_boot.value) == ("never", "never")
+    assert machine.undo() == ()
+    assert (machine.mode, machine.at_boot.value) == ("never", "always")
+
+
 def test_a_file_of_our_name_elsewhere_is_not_hidden(machine: PagesMachine) -> None:
     machine.file("usr/lib/tmpfiles.d/90-vdscheck.conf", "d /run/x\n")
     before = machine.state()

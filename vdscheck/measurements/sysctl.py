@@ -198,6 +198,19 @@ class HugePagesAtBoot:
     """The lines that others come after, each as `FILE:LINE = VALUE`."""
     late_writers: tuple[LateWriter, ...]
 
+    @property
+    def in_the_end(self) -> tuple[str | None, str]:
+        """The mode once all have written, and what decides; None where that cannot be told, and then why."""
+        writers = [each for each in self.late_writers if each.enabled]
+        if not writers:
+            return self.value, self.where
+        last = writers[-1]
+        said = {value for each in writers for value in (each.values.values() or (None,))}
+        if len(said) > 1 or None in said:
+            named = dict.fromkeys(f"{each.name} ({each.file})" for each in writers)
+            return None, f"{', '.join(named)}: to what it is set there after each boot cannot be told"
+        return said.pop(), f"{last.name} ({last.file})"
+
 
 @measurement
 class HugePages:

@@ -120,12 +120,7 @@ class HugePageMode(FixKind):
 
     def at_boot(self, key: str, boot: HugePagesAtBoot) -> AtBoot | None:
         """What that next boot makes of it."""
-        if key != KEY:
-            return None
-        writer = next((each for each in reversed(_writers(boot)) if KEY in each.values), None)
-        if writer is None:
-            return AtBoot(boot.value, boot.where)
-        return AtBoot(writer.values[KEY], f"{writer.name} ({writer.file})")
+        return AtBoot(*boot.in_the_end) if key == KEY else None
 
     def foreseen(self, before: HugePagesAtBoot, after: HugePagesAtBoot, keys: Collection[str]) -> HugePagesAtBoot:
         """The next boot as foreseen, where it is set."""
