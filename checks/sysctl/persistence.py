@@ -127,8 +127,7 @@ def _judged(rule: Rule, limit: Limit, kernel: Sysctls, boot: BootTruth) -> Judge
 
 def _kept_by(writer: LateWriter, key: str, now: str, boot: BootTruth) -> Judgement:
     """Something sets the key later; where its value cannot be read, the one that is seen now is the likely one."""
-    at_boot = boot.keys.get(key)
-    known = key in writer.values or (at_boot is not None and fields(at_boot.value or "") == fields(now))
+    at_boot, known = boot.keys.get(key), key in writer.values
     return Judgement(
         verdict=Verdict.PASS,
         summary=f"{key} is {now} now; {writer.name} sets it after each boot ({writer.file})",
@@ -149,9 +148,9 @@ def _differs(found: _Difference, boot: BootTruth) -> Judgement:
 
 
 def _late_writer(key: str, boot: BootTruth) -> LateWriter | None:
-    """The one whose value is known, if any is: the order of the others cannot be read from disk."""
+    """The one whose value is not known, if any is: the order cannot be read from disk, so it may be the last."""
     found = [writer for writer in boot.late_writers if writer.enabled and key in writer.keys]
-    return next((writer for writer in reversed(found) if key in writer.values), next(iter(found), None))
+    return next((writer for writer in found if key not in writer.values), next(reversed(found), None))
 
 
 def _evidence(at_boot: KeyAtBoot | None, boot: BootTruth) -> tuple[Evidence, ...]:

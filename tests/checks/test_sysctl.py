@@ -507,7 +507,7 @@ def sets_pages(value: str | None, *, enabled: bool = True) -> LateWriter:
     ],
 )
 def test_the_mode_of_huge_pages_is_judged_as_the_next_boot_brings_it_too(
-    at_boot: HugePagesAtBoot, verdict: Verdict, sure: bool
+    at_boot: HugePagesAtBoot, verdict: Verdict, *, sure: bool
 ) -> None:
     now = HugePages(enabled="never", defrag="madvise")
     found = testing.judged("sysctl.thp", OURS, now, at_boot, profile="redis")

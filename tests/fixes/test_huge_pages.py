@@ -171,6 +171,74 @@ def test_a_unit_that_sets_it_is_found_by_its_commands(machine: PagesMachine) -> 
     assert (change.file, change.at_boot, record.outcome) == (None, "never", "applied")
 
 
+COMMANDS = {
+    "sh -c 'echo never > {P}/enabled'": "never",
+    "sh -c 'echo never | tee {P}/enabled > /dev/null && echo never | tee {P}/defrag'": "never",
+    "sh -c 'echo always > {P}/enabled; echo always > {P}/enabled'": "always",
+    "sh -c 'test -f {P}/enabled && echo always | tee {P}/enabled'": None,
+    "sh -c 'echo never > {P}/defrag; echo always > {P}/enabled'": "always",
+    "sh -c 'echo never > {P}/enabled; echo always > {P}/enabled'": None,
+    "sh -c 'if test -f {P}/enabled; then echo always > {P}/enabled; fi'": None,
+    "sh -c 'echo always > {P}/enabled; T={P}; echo never > $T/enabled'": None,
+    "sh -c 'cd {P}; echo never > enabled'": None,
+    "sh -c 'echo never > /sys/kernel/mm/redhat_transparent_hugepage/enabled'": None,
+    "dd if=/x of={P}/enabled": None,
+    "hugeadm --thp-always": None,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_a_command_says_of_the_mode_is_told_only_where_it_is_plain(machine: PagesMachine, command: str) -> None:
+    started(machine, f"/bin/{command}".replace("{P}", SETTING.rpartition("/")[0]))
+    (writer,) = machine.at_boot.late_writers
+    assert (writer.name, writer.values.get(KEY), writer.enabled) == ("thp.service", COMMANDS[command], True)
+
+
+SCRIPTS = {
+    "without its interpreter": ("/bin/sh /opt/a.sh", {"opt/a.sh": "{S}"}),
+    "without its interpreter, with words": ("/bin/bash -e /opt/a.sh now", {"opt/a.sh": "{S}"}),
+    "that starts another": ("/opt/a.sh", {"opt/a.sh": "#!/bin/sh\n. /opt/b\n", "opt/b": "{S}"}),
+    "of a package": ("/usr/libexec/tune", {"usr/libexec/tune": "#!/bin/sh\n{S}"}),
+}
+
+
+@pytest.mark.parametrize("case", SCRIPTS)
+def test_a_script_that_sets_it_is_read(machine: PagesMachine, case: str) -> None:
+    command, files = SCRIPTS[case]
+    for name, text in files.items():
+        machine.file(name, text.replace("{S}", f"echo always > {SETTING}\nsysctl -w vm.swappiness=3\n"))
+    started(machine, command)
+    (writer,) = machine.at_boot.late_writers
+    assert (writer.name, writer.values) == ("thp.service", {KEY: "always"})
+    (writer,) = machine.boot_truth().late_writers
+    assert writer.values == {"vm.swappiness": "3"}
+
+
+@pytest.mark.parametrize("where", ["an init script", "one that a unit replaces", "one that may not run", "rc.local"])
+def test_scripts_of_sysv_and_what_rc_local_starts_are_read(machine: PagesMachine, where: str) -> None:
+    script = machine.root / "etc/init.d/thp"
+    machine.file("etc/init.d/thp", f"#!/bin/sh\necho always > {SETTING}\nsysctl -w vm.swappiness=3\n")
+    script.chmod(0o644 if where == "one that may not run" else 0o755)
+    if where == "rc.local":
+        machine.file("etc/rc.local", "#!/bin/sh\n/etc/init.d/thp start\n")
+        (machine.root / "etc/rc.local").chmod(0o755)
+    else:
+        (machine.root / "etc/rc2.d").mkdir()
+        (machine.root / "etc/rc2.d/S01thp").symlink_to("../init.d/thp")
+    if where == "one that a unit replaces":
+        machine.file("usr/lib/systemd/system/thp.service", "[Service]\nExecStart=/bin/true\n")
+    found = [each for each in machine.at_boot.late_writers if each.enabled]
+    assert [each.values for each in found] == ([{KEY: "always"}] if where in ("an init script", "rc.local") else [])
+    found = [each for each in machine.boot_truth().late_writers if each.enabled]
+    assert len(found) == (where in ("an init script", "rc.local"))
+
+
+def started(machine: PagesMachine, command: str) -> None:
+    machine.file("etc/systemd/system/thp.service", f"[Service]\nExecStart={command}\n")
+    (machine.root / "etc/systemd/system/multi-user.target.wants").mkdir(parents=True)
+    (machine.root / "etc/systemd/system/multi-user.target.wants/thp.service").symlink_to("../thp.service")
+
+
 def test_who_only_looks_or_sets_its_neighbour_is_none(machine: PagesMachine) -> None:
     text = f"#!/bin/sh\ncat {SETTING}\necho never > {SETTING.replace('enabled', 'defrag')}\n"
     machine.file("etc/rc.local", text)

@@ -39,8 +39,14 @@ def at_boot(key: str, boot: BootTruth) -> tuple[str | None, str] | None:
     found = boot.keys.get(key)
     if found is None:
         return None
-    writer = next((each for each in reversed(_writers(key, boot)) if key in each.values), None)
-    return (found.value, found.where) if writer is None else (writer.values[key], f"{writer.name} ({writer.file})")
+    writers = _writers(key, boot)
+    if not writers:
+        return found.value, found.where
+    last, told = writers[-1], writers[0].values.get(key)
+    if told is None or not all(same(each.values.get(key), told) for each in writers):
+        named = dict.fromkeys(f"{each.name} ({each.file})" for each in writers)
+        return None, f"{', '.join(named)}: to what it is set there after each boot cannot be told"
+    return told, f"{last.name} ({last.file})"
 
 
 def _beaten(wanted: str, decided: KeyAtBoot, boot: BootTruth) -> str:

@@ -8,15 +8,18 @@ from vdscheck.measurements import LateWriter
 from vdscheck.plugin import Host, UnavailableError
 from vdscheck.probes.sysctl.boot.late_programs import tuned_options
 from vdscheck.probes.sysctl.boot.late_writers import Again, Look
+from vdscheck.probes.sysctl.boot.shell import DECIDING
 
 KEY = "transparent_hugepage.enabled"
 MENTIONS = (
     r"transparent_hugepage(?!/(?:defrag|khugepaged|shmem_enabled|use_zero_page|hpage_pmd_size)\b)"
-    r"|\btransparent_hugepages?\s*="
+    r"|\btransparent_hugepages?\s*=|--thp-(?:always|madvise|never)\b"
 )
 """The mode, or a pattern or a variable that may be it; its neighbours are something else."""
-ONLY_READS = r"^[^>]*\b(?:cat|grep|awk|head|test|\[)\b[^>]*$"
-_SAID = r"\b(?:echo|printf)\s+(?:-\w+\s+)?['\"]?(always|madvise|never)\b"
+_ONLY_READS = r"\s*[-@:+!]*(?:(?:/usr)?/bin/)?(?:cat|head|grep|ls)\s[^<>|;&$`()]*"
+_FILE = r"['\"]?/sys/kernel/mm/transparent_hugepage/enabled(?=['\"\s;&|)]|$)"
+_SETS = rf"\b(?:echo|printf)\s+(?:-n\s+)?['\"]?(always|madvise|never)\b['\"]?\s*(?:>|\|\s*(?:/usr/bin/)?tee)\s*{_FILE}"
+"""The one way of setting it that is understood."""
 _SYSFSUTILS = r"^\s*kernel[/.]mm[/.]transparent_hugepage[/.]enabled\s*=\s*(\S+)"
 _CLOUD = ("/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg", "/var/lib/cloud/scripts/per-boot/*")
 
@@ -26,6 +29,7 @@ def late_huge_pages(host: Host, units: Units) -> Iterator[LateWriter]:
     look = _Look(host, units, Again({}, {}))
     finders: tuple[Callable[[], Iterator[LateWriter]], ...] = (
         look.rc_local,
+        look.init_scripts,
         look.units_of_the_host,
         look.interface_hooks,
         look.udev_rules,
@@ -42,12 +46,9 @@ def late_huge_pages(host: Host, units: Units) -> Iterator[LateWriter]:
 class _Look(Look):
     """The same places as for kernel settings, with another thing to look for."""
 
-    def _writer(self, name: str, path: str, text: str, *, enabled: bool) -> Iterator[LateWriter]:
-        lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-        found = [line for line in lines if re.search(MENTIONS, line) and not re.search(ONLY_READS, line)]
-        if found:
-            said = re.search(_SAID, found[-1])
-            yield _late(name, path, said[1] if said else None, enabled=enabled)
+    def _said(self, name: str, path: str, said: str, *, enabled: bool) -> Iterator[LateWriter]:
+        if any(_may_write(line) for line in said.splitlines()):
+            yield _late(name, path, _mode(said), enabled=enabled)
 
     def not_looked_at(self, what: str, where: str) -> LateWriter:
         """What there is too much of may set it."""
@@ -57,6 +58,19 @@ class _Look(Look):
         """Rules that run something for it."""
         for path in self.rules():
             yield from self._writer("udev rule", path, self.text(path), enabled=True)
+
+
+def _may_write(line: str) -> bool:
+    return re.search(MENTIONS, line) is not None and re.fullmatch(_ONLY_READS, line) is None
+
+
+def _mode(text: str) -> str | None:
+    """The mode that a text sets; None where it says several, or may do something else, or decides whether it does."""
+    said = list(re.finditer(_SETS, text))
+    modes = {each[1] for each in said}
+    if len(modes) != 1 or DECIDING.search(text[: said[0].start()]):
+        return None
+    return None if any(map(_may_write, re.sub(_SETS, "", text).splitlines())) else modes.pop()
 
 
 def _late(name: str, file: str, value: str | None, *, enabled: bool) -> LateWriter:

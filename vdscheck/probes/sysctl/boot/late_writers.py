@@ -23,7 +23,11 @@ from vdscheck.probes.sysctl.boot.shell import (
 FILES_LIMIT = 1000
 """How many files of one kind are looked at."""
 SCRIPT_LIMIT_BYTES = 256 * 1024
+SCRIPTS_LIMIT = 20
+"""How many scripts are read that one thing starts, and these start."""
 SPARED_UNITS = frozenset(("systemd-sysctl.service", "procps.service"))
+SPARED_SCRIPTS = frozenset(("procps", "procps.sh"))
+"""The init's own, which the files are applied by."""
 SPARED_RULES = "99-systemd.rules"
 """Runs systemd-sysctl for the keys of one network interface when that appears: none of them is judged."""
 
@@ -32,7 +36,12 @@ _TMPFILES = ("/etc/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.
 _MODPROBE = ("/etc/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
 _CRONTABS = ("/var/spool/cron/crontabs/root", "/var/spool/cron/root", "/var/spool/cron/tabs/root")
 """Root's own: of Debian, of Red Hat, of SUSE."""
-_OWN_PROGRAMS = r"[-@:+!|]*(/(?:usr/local|opt|etc|root|srv|home|var)/[^\s;'\"]+)"
+_PROGRAMS = r"(/(?!proc/|sys/|dev/)[^\s;'\"]+)"
+_OWN_PROGRAMS = r"(/(?:usr/local|usr/libexec|opt|etc|root|srv|home|var)/[^\s;'\"]+)"
+_STARTED = (
+    r"(?:^[-@:+!|]*|\b(?:ba|da|k|z|a|mk)?sh|\bpython[\d.]*|\bperl|\bsource|(?:^|[\s;&|'\"])\.)(?:\s+-[\w-]+)*\s*['\"]?"
+)
+"""What stands before the name of a script that is started, also of one that says not by what."""
 _BECOMES_ANOTHER = (
     r"(?:^|[\s/'\"=;&|(@:+!-])(?:runuser|su|gosu|su-exec|setuidgid|s6-setuidgid|chpst"
     r"|(?:sudo|doas)\s[^;&|]*(?:-\w*u|--user)|setpriv\s[^;&|]*--reuid|systemd-run\s[^;&|]*--uid"
@@ -56,6 +65,7 @@ def late_writers(host: Host, units: Units, again: Again) -> tuple[LateWriter, ..
     look = Look(host, units, again)
     finders: tuple[Callable[[], Iterator[LateWriter]], ...] = (
         look.rc_local,
+        look.init_scripts,
         look.units_of_the_host,
         look.interface_hooks,
         look.udev_rules,
@@ -79,6 +89,20 @@ class Look:
         """/etc/rc.local runs where it is executable: systemd-rc-local-generator(8)."""
         yield from self._script("rc.local", "/etc/rc.local", enabled=self._is_executable("/etc/rc.local"))
 
+    def init_scripts(self) -> Iterator[LateWriter]:
+        """Scripts of SysV that have no unit of their own: systemd-sysv-generator(8); another init runs all."""
+        systemd = self._is_systemd()
+        for path in self.host.glob("/etc/rc[2-5S].d/S*")[:FILES_LIMIT]:
+            name = re.sub(r"^S[0-9]+", "", path.rpartition("/")[2])
+            if name not in SPARED_SCRIPTS and not (systemd and self.units.file(f"{name.removesuffix('.sh')}.service")):
+                yield from self._script("init script", path, enabled=self._is_executable(path))
+
+    def _is_systemd(self) -> bool:
+        try:
+            return self.host.resolved("/sbin/init").endswith("/systemd")
+        except UnavailableError:
+            return True
+
     def units_of_the_host(self) -> Iterator[LateWriter]:
         """Units that call sysctl or write below /proc/sys when they start, also in a script of the host's own."""
         own = {path.rpartition("/")[2] for path in self.host.glob("/etc/systemd/system/*.service")}
@@ -87,20 +111,16 @@ class Look:
             path = self.units.file(name)
             if name in SPARED_UNITS or path is None:
                 continue
-            lines = self.units.commands(name)
-            programs = [(line, path) for line in lines for path in re.findall(_OWN_PROGRAMS, line)]
-            texts = [self.text(program) for line, program in programs if self._counts(program, name, line)]
-            scripts = [text for text in texts if text.startswith("#!")]
-            yield from self._writer(name, path, "\n".join([*lines, *scripts]), enabled=self.units.is_enabled(name))
+            yield from self._writer(
+                name,
+                path,
+                "\n".join(self.units.commands(name)),
+                enabled=self.units.is_enabled(name),
+                user=self.units.user(name),
+                programs=_PROGRAMS if path.startswith("/etc/") else _OWN_PROGRAMS,
+            )
         if len(names) > FILES_LIMIT:
             yield self.not_looked_at(f"{len(names) - FILES_LIMIT:,} of {len(names):,} units", "/etc/systemd/system")
-
-    def _counts(self, program: str, name: str, line: str) -> bool:
-        """Not the program of another user that a unit runs as somebody else than root: it can set nothing."""
-        as_root = self.units.user(name) in ("root", "0") or re.match(r"[-@:|]*[+!]", line) is not None
-        before = line.partition(program)[0]
-        becomes_another = re.search(_BECOMES_ANOTHER, before) is not None and not re.search(r"\broot\b", line)
-        return (as_root and not becomes_another) or self._is_roots(program)
 
     def interface_hooks(self) -> Iterator[LateWriter]:
         """What ifupdown, NetworkManager and networkd-dispatcher run when an interface comes up."""
@@ -163,14 +183,42 @@ class Look:
     def _script(self, name: str, path: str, *, enabled: bool) -> Iterator[LateWriter]:
         yield from self._writer(name, path, self.text(path), enabled=enabled)
 
-    def _writer(self, name: str, path: str, text: str, *, enabled: bool) -> Iterator[LateWriter]:
-        said = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    def _writer(
+        self, name: str, path: str, text: str, *, enabled: bool, user: str = "root", programs: str = _OWN_PROGRAMS
+    ) -> Iterator[LateWriter]:
+        said = "\n".join(self._with_scripts(text, programs, as_root=user in ("root", "0")))
+        yield from self._said(name, path, said, enabled=enabled)
+
+    def _said(self, name: str, path: str, said: str, *, enabled: bool) -> Iterator[LateWriter]:
+        """The writer that a text makes of it, which has no comments."""
         if re.search(CALLS, said):
             yield from self._made(name, path, settings_of(said) | self._applied_again(said), said, enabled=enabled)
 
+    def _with_scripts(self, text: str, programs: str, *, as_root: bool) -> Iterator[str]:
+        """The lines of a text without comments, and those of the scripts that it starts, and that these start."""
+        seen: set[str] = set()
+        todo = [(line, as_root, programs) for line in _lines(text)]
+        while todo:
+            line, by_root, pattern = todo.pop(0)
+            yield line
+            by_root = by_root or re.match(r"[-@:|]*[+!]", line) is not None
+            for program in re.findall(pattern, line):
+                if program in seen or len(seen) == SCRIPTS_LIMIT:
+                    continue
+                seen.add(program)
+                runs = by_root and not _becomes_another(line.partition(program)[0], line)
+                script = self._started(program, line) if runs or self._is_roots(program) else ""
+                todo += [(each, runs, _OWN_PROGRAMS) for each in _lines(script)]
+
+    def _started(self, path: str, line: str) -> str:
+        """The text of a script that a line starts; empty where it is none."""
+        text = self.text(path)
+        is_script = text.startswith("#!") or re.search(_STARTED + re.escape(path), line) is not None
+        return text if is_script and "\0" not in text else ""
+
     def _made(self, name: str, path: str, found: Settings, text: str, *, enabled: bool = True) -> Iterator[LateWriter]:
         """Nothing of a text that sets no judged key in so many words, unless it hides what it sets."""
-        hides = re.search(r"\bsysctl\b[^\n]*[$`]|>\s*\"?/proc/sys/[^\s]*\$", text) is not None
+        hides = re.search(r"\bsysctl\b[^\n]*[$`]|\bcd\s+\"?/proc/sys\b|>\s*\"?/proc/sys/[^\s]*\$", text) is not None
         if found or hides:
             yield _late(name, path, found, enabled=enabled)
 
@@ -229,6 +277,15 @@ class Look:
             return bool(self.host.status(path).mode & 0o111)
         except UnavailableError:
             return False
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+
+
+def _becomes_another(before: str, line: str) -> bool:
+    """Whether a program is run as another user, who can set nothing."""
+    return re.search(_BECOMES_ANOTHER, before) is not None and not re.search(r"\broot\b", line)
 
 
 def _late(name: str, file: str, found: Settings, *, enabled: bool) -> LateWriter:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from vdscheck.measurements import KERNEL_KEYS
 
 Settings = dict[str, str | None]
-"""The judged keys that are set; None where the value is not to be read from the text."""
+"""The judged keys that are set, or may be; None where it is not to be read from the text to what."""
 
 OTHER_NAMES = {
     "net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward",
@@ -20,16 +22,27 @@ WORD_LIMIT = 4096
 _OPERATORS = frozenset((";", "&&", "||", "|", "&", "(", ")", "{", "}"))
 _KEY = r"(?s)-?([A-Za-z_][\w-]*(?:[./][\w*-]+)+)\s*=\s*(.*)"
 _PROC = r"/proc/sys/([\w./*-]+)"
+_READS = frozenset(("cat", "head", "grep", "egrep", "test", "[", "[[", "ls", "stat", "echo", "printf", "logger"))
+"""Programs that write nothing but what they show."""
+_DECIDES = frozenset(("if", "elif", "else", "case", "while", "until", "for", "exit", "return", "exec", "trap"))
+DECIDING = re.compile(rf"&&|\|\||\(\)|\b(?:{'|'.join(_DECIDES)}|function)\b")
+"""What decides whether that which follows is carried out."""
+_BEFORE_A_PROGRAM = frozenset(("if", "elif", "while", "until", "then", "else", "do", "!", "sudo"))
+_PATHS = tuple(key.replace(".", "/") for key in (*KERNEL_KEYS, *OTHER_NAMES))
+_NAMES = re.compile("|".join(sorted({path.rpartition("/")[2] for path in _PATHS})))
 _UDEV = r"SYSCTL\{([^}]+)\}\s*=\s*\"([^\"]*)\""
 
 
 def settings_of(text: str) -> Settings:
-    """The judged settings that lines of shell write; a later line wins."""
-    found: Settings = {}
+    """The judged settings that lines of shell write, or may write.
+
+    One value is told only where it is the only one, and nothing before it decides whether it is written.
+    """
+    reader = _Reader()
     for line in re.sub(r"\\\n", " ", text).splitlines():
-        if re.search(CALLS, line) and not line.lstrip().startswith(("#", ";", "//")):
-            found.update(_of_line(line))
-    return found
+        if not line.lstrip().startswith(("#", ";", "//")):
+            reader.line(line)
+    return reader.found
 
 
 def udev_settings(text: str) -> Settings:
@@ -51,17 +64,57 @@ def judged(key: str) -> str | None:
     return plain if plain in KERNEL_KEYS else None
 
 
-def _of_line(line: str) -> Settings:
-    found: Settings = {}
-    for command in _commands(line):
-        if any("sysctl" in word and re.search(CALLS, word) and " " in word for word in command):
+@dataclass(slots=True)
+class _Reader:
+    """Reads a script from its beginning."""
+
+    found: Settings = field(default_factory=dict)
+    decides: bool = False
+    """Whether something that came already decides what of the rest is carried out."""
+
+    def line(self, line: str) -> None:
+        """Take up a line."""
+        if re.search(CALLS, line) or _NAMES.search(line):
+            for before, command in _commands(line):
+                self.decides |= before in {"&&", "||"} or bool(set(command) & _DECIDES)
+                self._command(command, is_piped="|" in line)
+        self.decides |= DECIDING.search(line) is not None
+
+    def _command(self, command: list[str], *, is_piped: bool) -> None:
+        sets: Settings = {}
+        shown = _program(command) in _READS
+        if not shown and any(word.rpartition("/")[2] == "sysctl" for word in command):
+            _of_sysctl(command, sets)
+            shown = "=" not in "".join(command)
+        elif not shown and any(" " in word and (re.search(CALLS, word) or _NAMES.search(word)) for word in command):
             for word in command:
-                found.update(settings_of(word))
-        elif any(word.rpartition("/")[2] == "sysctl" for word in command):
-            _of_sysctl(command, found)
+                sets |= settings_of(word)
+            shown = True
         else:
-            _of_redirection(command, found)
-    return found
+            _of_redirection(command, sets)
+            shown = shown and not (is_piped or re.search(r">(?!\s*(?:/dev/null|&))", " ".join(command)))
+        if not shown:
+            sets = dict.fromkeys(_mentioned(command)) | sets
+        for key, value in sets.items():
+            told = not self.decides and self.found.get(key, value) == value
+            self.found[key] = value if told else None
+
+
+def _program(command: list[str]) -> str:
+    """The program of a command, behind what shell puts before it."""
+    words = (word for word in command if word not in _BEFORE_A_PROGRAM)
+    return next(words, "").rpartition("/")[2]
+
+
+def _mentioned(command: list[str]) -> Iterator[str]:
+    """The judged keys that words of a command name, whole, by their end, or by a pattern."""
+    for token in re.findall(r"[\w$./*?{}-]+", " ".join(command)):
+        wild = re.sub(r"\$\{?\w*\}?|\{[^}]*\}", "*", token).strip("-/").removeprefix("proc/sys/").replace(".", "/")
+        if re.search(r"[*?$]", wild.rpartition("/")[2]) or wild == "forwarding":
+            continue
+        for path in _PATHS:
+            if f"/{path}".endswith(f"/{wild}") or fnmatchcase(f"/{path}", f"*/{wild}"):
+                yield judged(path) or path
 
 
 def _of_sysctl(command: list[str], found: Settings) -> None:
@@ -87,21 +140,23 @@ def _of_redirection(command: list[str], found: Settings) -> None:
 def _add(found: Settings, key: str, value: str) -> None:
     name = judged(key)
     if name is not None:
-        found[name] = None if re.search(r"[$`]", value) else " ".join(value.split())
+        plain = None if re.search(r"[$`]", value) else " ".join(value.split())
+        found[name] = plain if found.get(name, plain) == plain else None
 
 
-def _commands(line: str) -> Iterator[list[str]]:
-    """The simple commands of a line; a pipe into tee stays with what it is fed."""
+def _commands(line: str) -> Iterator[tuple[str, list[str]]]:
+    """The simple commands of a line, each with what stands before it; a pipe into tee stays with what it is fed."""
     words = _words(line[:WORD_LIMIT])
     command: list[str] = []
+    before = ""
     for place, word in enumerate(words):
         is_pipe = word == "|" and any(each.rpartition("/")[2] == "tee" for each in words[place + 1 : place + 3])
         if word in _OPERATORS and not is_pipe:
-            yield command
-            command = []
+            yield before, command
+            before, command = word, []
         else:
             command.append(word)
-    yield command
+    yield before, command
 
 
 def _words(line: str) -> list[str]:
