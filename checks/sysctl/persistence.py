@@ -148,9 +148,12 @@ def _differs(found: _Difference, boot: BootTruth) -> Judgement:
 
 
 def _late_writer(key: str, boot: BootTruth) -> LateWriter | None:
-    """The one whose value is not known, if any is: the order cannot be read from disk, so it may be the last."""
+    """What sets it last: the order cannot be read from disk, so where several differ its value is not known."""
     found = [writer for writer in boot.late_writers if writer.enabled and key in writer.keys]
-    return next((writer for writer in found if key not in writer.values), next(reversed(found), None))
+    if not found:
+        return None
+    told = {tuple(fields(writer.values.get(key) or "")) for writer in found}
+    return found[-1] if len(told) == 1 else replace(found[-1], values={})
 
 
 def _evidence(at_boot: KeyAtBoot | None, boot: BootTruth) -> tuple[Evidence, ...]:

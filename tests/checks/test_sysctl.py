@@ -745,7 +745,7 @@ def test_what_a_late_writer_sets_is_what_comes_after_the_boot(
     now: str, sets: str, later: str | None, verdict: Verdict, wanted: str | None
 ) -> None:
     writer = replace(TUNED, values={SOMAXCONN: sets})
-    found = lasting(SOMAXCONN, now, at_boot(later), replace(TUNED, name="rc.local"), writer)
+    found = lasting(SOMAXCONN, now, at_boot(later), replace(writer, name="rc.local"), writer)
     assert (found.verdict, found.confidence) == (verdict, Confidence.HIGH)
     assert "tuned sets it after" in found.summary
     if wanted == sets:
@@ -753,6 +753,15 @@ def test_what_a_late_writer_sets_is_what_comes_after_the_boot(
     elif wanted is not None:
         assert isinstance(found.fix, ByHand)
         assert f"let tuned set {SOMAXCONN} = {wanted} (/etc/tuned/x/tuned.conf)" in found.fix.summary
+
+
+@pytest.mark.parametrize("sets", [{}, {SOMAXCONN: "128"}])
+@pytest.mark.parametrize("later", ["128", "2048"])
+def test_of_late_writers_that_differ_none_is_believed(sets: dict[str, str], later: str) -> None:
+    one, other = replace(TUNED, name="rc.local", values=sets), replace(TUNED, values={SOMAXCONN: "2048"})
+    for writers in ((one, other), (other, one)):
+        found = lasting(SOMAXCONN, "2048", at_boot(later), *writers)
+        assert (found.verdict, found.confidence) == (PASS, Confidence.LOW)
 
 
 @pytest.mark.parametrize("writer", [replace(TUNED, enabled=False), replace(TUNED, keys=(SWAPPINESS,)), DOCKER])
