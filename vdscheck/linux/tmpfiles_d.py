@@ -50,27 +50,44 @@ class WrittenAtBoot:
     overridden: tuple[str, ...] = ()
 
 
+@frozen
+class Tmpfiles:
+    """All lines of tmpfiles.d, in their order."""
+
+    lines: tuple[TmpfilesLine, ...]
+    unread: SettingsFile | None
+    """A file whose lines are not known."""
+
+    @classmethod
+    def of(cls, host: Host, volatile: Emptied | None, given: Iterable[SettingsFile] = ()) -> "Tmpfiles":
+        """Those of a host, and then those that are given."""
+        files = [*settings_files(host, FOLDERS, volatile=volatile), *given]
+        unread = next((each for each in files if each.unreadable or each.blocks), None)
+        return cls(tuple(line for file in files for line in _lines(file)), unread)
+
+    def written(self, path: str) -> WrittenAtBoot:
+        """What is written to an existing regular file."""
+        target = path.encode()
+        unsure = next((line for line in self.lines if _may_bear(line, target)), None)
+        steps = [line for line in _in_order(self.lines, target) if line.argument is not None]
+        last = steps[-1] if steps else None
+        where = None if last is None else last.where
+        lost = tuple(f"{each.where} = {safe_text(each.argument or b'')}" for each in steps[:-1])
+        if self.unread is not None:
+            why = self.unread.trouble or f"{self.unread.path} cannot be read"
+            return WrittenAtBoot(None, where, sure=False, why=why, overridden=lost)
+        if unsure is not None:
+            return WrittenAtBoot(None, unsure.where, sure=False, why=f"{unsure.where} may write it", overridden=lost)
+        if last is None:
+            return WrittenAtBoot(None, None, sure=True)
+        if b"+" in last.modifiers and last.type == ord("w"):
+            return WrittenAtBoot(None, last.where, sure=False, why=f"{last.where} appends to it", overridden=lost)
+        return WrittenAtBoot(safe_text(last.argument or b""), last.where, sure=True, overridden=lost)
+
+
 def written(host: Host, path: str, volatile: Emptied | None, given: Iterable[SettingsFile] = ()) -> WrittenAtBoot:
     """What the lines of tmpfiles.d, and then those that are given, write to an existing regular file."""
-    files = [*settings_files(host, FOLDERS, volatile=volatile), *given]
-    unread = next((each for each in files if each.unreadable or each.blocks), None)
-    lines = [line for file in files for line in _lines(file)]
-    target = path.encode()
-    unsure = next((line for line in lines if _may_bear(line, target)), None)
-    steps = [line for line in _in_order(lines, target) if line.argument is not None]
-    last = steps[-1] if steps else None
-    lost = tuple(f"{each.where} = {safe_text(each.argument or b'')}" for each in steps[:-1])
-    if unread is not None:
-        return WrittenAtBoot(
-            None, None, sure=False, why=unread.trouble or f"{unread.path} cannot be read", overridden=lost
-        )
-    if unsure is not None:
-        return WrittenAtBoot(None, unsure.where, sure=False, why=f"{unsure.where} may write it", overridden=lost)
-    if last is None:
-        return WrittenAtBoot(None, None, sure=True)
-    if b"+" in last.modifiers and last.type == ord("w"):
-        return WrittenAtBoot(None, last.where, sure=False, why=f"{last.where} appends to it", overridden=lost)
-    return WrittenAtBoot(safe_text(last.argument or b""), last.where, sure=True, overridden=lost)
+    return Tmpfiles.of(host, volatile, given).written(path)
 
 
 def _lines(file: SettingsFile) -> Iterator[TmpfilesLine]:
@@ -96,9 +113,14 @@ def _may_bear(line: TmpfilesLine, target: bytes) -> bool:
     if re.search(_UNSURE, line.pattern):
         # The beginning up to what is not worked out must be that of the file, or it is about something else.
         plain = re.split(rb"[%\\\"'*?\[]", line.pattern)[0]
-        return line.type == ord("w") and target.startswith(plain)
+        return (line.type == ord("w") or _replaces(line)) and target.startswith(plain)
     tilde = b"~" in line.modifiers or b"^" in line.modifiers
     return about and line.argument is not None and (tilde or re.search(_UNSURE, line.argument) is not None)
+
+
+def _replaces(line: TmpfilesLine) -> bool:
+    """`f` leaves what is there; `f+` and `F` replace its content."""
+    return line.type == ord("F") or (line.type == ord("f") and b"+" in line.modifiers)
 
 
 def _matches(line: TmpfilesLine, target: bytes) -> bool:
@@ -107,12 +129,11 @@ def _matches(line: TmpfilesLine, target: bytes) -> bool:
     return line.pattern == target
 
 
-def _in_order(lines: list[TmpfilesLine], target: bytes) -> Iterator[TmpfilesLine]:
+def _in_order(lines: Iterable[TmpfilesLine], target: bytes) -> Iterator[TmpfilesLine]:
     """The lines that are carried out for the file, in their order: first those that create, then the patterns."""
     about = [line for line in lines if _matches(line, target)]
     for line in about:
-        # `f` leaves what is there; `f+` and `F` replace its content.
-        if line.type == ord("F") or (line.type == ord("f") and b"+" in line.modifiers):
+        if _replaces(line):
             yield line
     owned: dict[bytes, TmpfilesLine] = {}
     for line in about:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.boot_hosts import GONE, Content, Link, truth
-from vdscheck.measurements import LateWriter
+from vdscheck.measurements import KERNEL_KEYS, LateWriter
 from vdscheck.probes.sysctl.boot.shell import settings_of, udev_settings
 
 FORWARD, OVERCOMMIT, SWAPPINESS = "net.ipv4.ip_forward", "vm.overcommit_memory", "vm.swappiness"
@@ -58,6 +58,22 @@ bootcmd:
 runcmd:
   - sysctl -w vm.overcommit_memory=2
 """
+
+TMPFILES: Mapping[str, Content] = {
+    "usr/bin/systemd-tmpfiles": "",
+    "usr/lib/systemd/system/systemd-tmpfiles-setup.service": (
+        "[Service]\nExecStart=systemd-tmpfiles --create --remove --boot --exclude-prefix=/dev\n"
+    ),
+    "usr/lib/systemd/system/sysinit.target.wants/systemd-tmpfiles-setup.service": Link(
+        "../systemd-tmpfiles-setup.service"
+    ),
+}
+
+
+def tmpfiles(**lines: str) -> dict[str, Content]:
+    """Files of tmpfiles.d with lines about a kernel setting, and what applies them."""
+    return {**TMPFILES, **{f"etc/tmpfiles.d/{name}.conf": f"{line}\n" for name, line in lines.items()}}
+
 
 WRITERS: dict[str, tuple[Mapping[str, Content], list[tuple[str, str, dict[str, str | None], bool]]]] = {
     "nothing": ({}, []),
@@ -280,8 +296,48 @@ WRITERS: dict[str, tuple[Mapping[str, Content], list[tuple[str, str, dict[str, s
         [("modprobe", "/etc/modprobe.d/a.conf", {SWAPPINESS: "3"}, True)],
     ),
     "systemd-tmpfiles": (
-        {"etc/tmpfiles.d/a.conf": "w /proc/sys/vm/swappiness - - - - 3\n"},
+        tmpfiles(a="w /proc/sys/vm/swappiness - - - - 3"),
         [("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", {SWAPPINESS: "3"}, True)],
+    ),
+    "systemd-tmpfiles: the first of two lines for one path": (
+        tmpfiles(a="w /proc/sys/vm/swappiness - - - - 3", b="w /proc/sys/vm/swappiness - - - - 4"),
+        [("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", {SWAPPINESS: "3"}, True)],
+    ),
+    "systemd-tmpfiles: a pattern": (
+        tmpfiles(a="w /proc/sys/vm/swappines? - - - - 3"),
+        [("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", {SWAPPINESS: "3"}, True)],
+    ),
+    "systemd-tmpfiles: F writes as well, and after it a line that writes": (
+        tmpfiles(a="F /proc/sys/vm/overcommit_memory - - - - 2", b="w /proc/sys/vm/swappiness - - - - 3"),
+        [
+            ("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", {OVERCOMMIT: "2"}, True),
+            ("systemd-tmpfiles", "/etc/tmpfiles.d/b.conf", {SWAPPINESS: "3"}, True),
+        ],
+    ),
+    "systemd-tmpfiles: an appended value, and one that is worked out at boot": (
+        tmpfiles(a="w+ /proc/sys/vm/swappiness - - - - 3", b="w /proc/sys/vm/overcommit_memory - - - - %b"),
+        [
+            ("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", {SWAPPINESS: None}, True),
+            ("systemd-tmpfiles", "/etc/tmpfiles.d/b.conf", {OVERCOMMIT: None}, True),
+        ],
+    ),
+    "systemd-tmpfiles: two names of one setting": (
+        tmpfiles(a="w /proc/sys/net/ipv4/ip_forward - - - - 0\nw /proc/sys/net/ipv4/conf/all/forwarding - - - - 1"),
+        [("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", {FORWARD: None}, True)],
+    ),
+    "systemd-tmpfiles that is masked": (
+        tmpfiles(a="w /proc/sys/vm/swappiness - - - - 3")
+        | {"etc/systemd/system/systemd-tmpfiles-setup.service": Link("/dev/null")},
+        [("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", {SWAPPINESS: "3"}, False)],
+    ),
+    "systemd-tmpfiles of which it is not known whether it runs": (
+        tmpfiles(a="w /proc/sys/vm/swappiness - - - - 3")
+        | {"etc/systemd/system/systemd-tmpfiles-setup.service.d/a.conf": "[Unit]\nConditionPathExists=/x\n"},
+        [("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", {SWAPPINESS: None}, True)],
+    ),
+    "systemd-tmpfiles with a file that leads to no text": (
+        tmpfiles() | {"etc/tmpfiles.d/a.conf": b"#" * (4 * 1024 * 1024 + 1)},
+        [("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", {}, True)],
     ),
     "cron, at boot": (
         {"etc/cron.d/a": "@reboot root sysctl -w vm.swappiness=3\n@daily root sysctl -w vm.overcommit_memory=1\n"},
@@ -315,6 +371,14 @@ WRITERS: dict[str, tuple[Mapping[str, Content], list[tuple[str, str, dict[str, s
             "opt/a.sh": "#!/bin/sh\nsysctl -w vm.swappiness=3\n",
         },
         [],
+    ),
+    "systemd-tmpfiles: a quoted path": (
+        tmpfiles(a='w "/proc/sys/vm/swappiness" - - - - 3'),
+        [("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", dict.fromkeys(KERNEL_KEYS), True)],
+    ),
+    "systemd-tmpfiles: a quoted path of a file that is replaced": (
+        tmpfiles(a='f+ "/proc/sys/vm/swappiness" - - - - 3'),
+        [("systemd-tmpfiles", "/etc/tmpfiles.d/a.conf", dict.fromkeys(KERNEL_KEYS), True)],
     ),
     "rc.local that may not run": (
         {"etc/rc.local": "#!/bin/sh\nsysctl -w vm.swappiness=3\n"},

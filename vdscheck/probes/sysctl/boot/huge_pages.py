@@ -3,27 +3,16 @@
 import re
 from collections.abc import Iterator
 
-from vdscheck.linux import procfs, tmpfiles_d
-from vdscheck.linux.mounts import Emptied
+from vdscheck.linux import procfs
 from vdscheck.linux.systemd_units import Units
 from vdscheck.measurements import HugePagesAtBoot, LateWriter
 from vdscheck.plugin import Host, UnavailableError, frozen, probe
-from vdscheck.probes.sysctl.boot.applier import Command, doubt, empty_root
 from vdscheck.probes.sysctl.boot.cmdline import HUGE_PAGE_MODES, CommandLine, command_line
-from vdscheck.probes.sysctl.boot.credentials import handed_in
 from vdscheck.probes.sysctl.boot.defaults import booting_kernel
-from vdscheck.probes.sysctl.boot.init import installed_init
 from vdscheck.probes.sysctl.boot.late_huge_pages import late_huge_pages
+from vdscheck.probes.sysctl.boot.tmpfiles import applied_at_boot, tmpfiles
 
 FILE = "/sys/kernel/mm/transparent_hugepage/enabled"
-UNIT = "systemd-tmpfiles-setup.service"
-CREDENTIAL = "tmpfiles.extra"
-PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
-COMMAND = Command(
-    ("systemd-tmpfiles", *PROGRAMS),
-    needs=frozenset(("--create", "--boot")),
-    may_have=frozenset(("--remove", "--exclude-prefix=/dev", "--graceful")),
-)
 LEAST_BYTES = 512 << 20
 """With less memory the kernel turns them off whatever it is told: hugepage_init in mm/huge_memory.c."""
 ABOUT = 0.1
@@ -45,15 +34,11 @@ def huge_pages_at_boot(host: Host) -> HugePagesAtBoot:
     """Reads the kernel's configuration and command line, tmpfiles.d, and what else sets the mode at boot."""
     units, line = Units(host), command_line(host)
     begin = _begin(host, line)
-    why = _not_applied(host, units, line)
-    unsure = doubt(units, UNIT, COMMAND) if why is None else None
-    if isinstance(unsure, str):
-        why, unsure = f"{unsure}: nothing of tmpfiles.d is applied at boot", None
-    unsure = unsure or empty_root(host)
+    why, unsure = applied_at_boot(host, units, line)
     late = tuple(late_huge_pages(host, units))
     if why is not None:
         return _made(begin.value, begin.where, why, (), late)
-    found = tmpfiles_d.written(host, FILE, Emptied.of(host), handed_in(host, units, UNIT, CREDENTIAL, line))
+    found = tmpfiles(host, units, line).written(FILE)
     if unsure is not None and (unsure.anything or found.value != begin.value):
         return _made(None, unsure.why, None, found.overridden, late)
     if not found.sure:
@@ -108,18 +93,3 @@ def _configured(host: Host, release: str | None) -> Iterator[_Begin]:
         for word, mode in CONFIGURED.items():
             if re.search(rf"(?m)^CONFIG_TRANSPARENT_HUGEPAGE_{word}=y$", text):
                 yield _Begin(mode, f"kernel default ({path})")
-
-
-def _not_applied(host: Host, units: Units, line: CommandLine) -> str | None:
-    """Why nothing of tmpfiles.d is applied at boot; None where it is."""
-    init = installed_init(host, units, line)
-    if not init.boots_with_systemd:
-        return "the init is not systemd, so nothing applies tmpfiles.d at boot"
-    if not any(host.exists(path) for path in PROGRAMS):
-        return "there is no systemd-tmpfiles, so nothing applies tmpfiles.d at boot"
-    mask = units.mask(UNIT)
-    if mask is not None or UNIT in line.masked:
-        return f"{UNIT} is masked ({mask or line.where}): nothing of tmpfiles.d is applied at boot"
-    if units.file(UNIT) is None or not units.is_enabled(UNIT):
-        return f"nothing starts {UNIT}, so nothing of tmpfiles.d is applied at boot"
-    return None

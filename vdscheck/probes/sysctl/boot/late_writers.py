@@ -8,6 +8,7 @@ from vdscheck.linux.systemd_units import Units
 from vdscheck.measurements import KERNEL_KEYS, LateWriter
 from vdscheck.plugin import Host, UnavailableError, frozen
 from vdscheck.probes.sysctl.boot import procps
+from vdscheck.probes.sysctl.boot.cmdline import CommandLine
 from vdscheck.probes.sysctl.boot.late_programs import program_writers
 from vdscheck.probes.sysctl.boot.shell import (
     ALL_FILES,
@@ -19,6 +20,7 @@ from vdscheck.probes.sysctl.boot.shell import (
     settings_of,
     udev_settings,
 )
+from vdscheck.probes.sysctl.boot.tmpfiles import late_tmpfiles
 
 FILES_LIMIT = 1000
 """How many files of one kind are looked at."""
@@ -32,7 +34,6 @@ SPARED_RULES = "99-systemd.rules"
 """Runs systemd-sysctl for the keys of one network interface when that appears: none of them is judged."""
 
 _RULES = ("/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
-_TMPFILES = ("/etc/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 _MODPROBE = ("/etc/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
 _CRONTABS = ("/var/spool/cron/crontabs/root", "/var/spool/cron/root", "/var/spool/cron/tabs/root")
 """Root's own: of Debian, of Red Hat, of SUSE."""
@@ -60,7 +61,7 @@ class Again:
     procps: Mapping[str, str]
 
 
-def late_writers(host: Host, units: Units, again: Again) -> tuple[LateWriter, ...]:
+def late_writers(host: Host, units: Units, again: Again, line: CommandLine) -> tuple[LateWriter, ...]:
     """All that are found, each with the keys that it was seen to set."""
     look = Look(host, units, again)
     finders: tuple[Callable[[], Iterator[LateWriter]], ...] = (
@@ -70,11 +71,10 @@ def late_writers(host: Host, units: Units, again: Again) -> tuple[LateWriter, ..
         look.interface_hooks,
         look.udev_rules,
         look.module_hooks,
-        look.temporary_files,
         look.cron,
     )
-    found = [*program_writers(host, units), *(writer for find in finders for writer in find())]
-    return tuple(found)
+    found = (writer for find in finders for writer in find())
+    return (*program_writers(host, units), *late_tmpfiles(host, units, line), *found)
 
 
 @frozen
@@ -154,18 +154,6 @@ class Look:
         for path in self._by_name(_MODPROBE, "*.conf"):
             lines = re.findall(r"^\s*install\s+\S+\s+(.*)$", self.text(path), re.MULTILINE)
             yield from self._writer("modprobe", path, "\n".join(lines), enabled=True)
-
-    def temporary_files(self) -> Iterator[LateWriter]:
-        """`w /proc/sys/KEY - - - - VALUE`: tmpfiles.d(5)."""
-        for path in self._by_name(_TMPFILES, "*.conf"):
-            found: Settings = {}
-            for line in self.text(path).splitlines():
-                words = line.split(maxsplit=6)
-                if words and words[0].startswith("w") and len(words) == 7 and words[1].startswith("/proc/sys/"):  # noqa: PLR2004
-                    key = judged(words[1].removeprefix("/proc/sys/"))
-                    found |= {} if key is None else {key: words[6]}
-            if found:
-                yield _late("systemd-tmpfiles", path, found, enabled=True)
 
     def cron(self) -> Iterator[LateWriter]:
         """Lines that run once at boot: @reboot, crontab(5). What cron runs as another user sets nothing."""

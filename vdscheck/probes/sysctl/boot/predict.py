@@ -90,7 +90,7 @@ def boot_truth(host: Host) -> BootTruth:
     return BootTruth(
         init=init.name,
         keys=keys,
-        late_writers=late_writers(host, units, Again(_said(systemd), _said(by_procps))),
+        late_writers=late_writers(host, units, Again(_said(systemd), _said(by_procps)), line),
         problems=tuple(dict.fromkeys(each for each in said if each is not None))[:PROBLEMS_LIMIT],
     )
 
