@@ -200,6 +200,14 @@ class FixKind(ABC):
         del key, value
         return {}
 
+    def moved_at_boot(self, key: str, host: Host) -> str | None:
+        """What the files set a key to at boot that another one moves; None where none does.
+
+        Raises OSError where that cannot be told, with what keeps it from that.
+        """
+        del key, host
+        return None
+
     def is_of_a_namespace(self, key: str) -> bool:
         """Whether each network namespace has this setting for itself."""
         del key

@@ -1140,3 +1140,18 @@ def test_what_nobody_can_tell_of_the_next_boot_stays_after_a_reboot(tmp_path: Pa
     machine.reboot()
     assert machine.undo(seeing(machine)) == (WATCHES,)
     assert machine.read(WATCHES) != "1000"
+
+
+@pytest.mark.parametrize("told", [True, None])
+def test_after_a_reboot_what_the_boot_has_set_is_not_given_back_from_another_network_namespace(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, *, told: bool | None
+) -> None:
+    """The drop-in sets that of PID 1: in another one there is nothing of it to be seen."""
+    assert machine.fix().outcome == "applied"
+    machine.reboot()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(Desk, "is_in_the_hosts_network", property(lambda _: False))
+        with pytest.raises(FixError, match=r"run vdscheck undo there \(nsenter -t 1 -n\)"):
+            machine.undo()
+    monkeypatch.setattr(Desk, "is_in_the_hosts_network", property(lambda _: told))
+    assert machine.undo() == ()

@@ -422,7 +422,7 @@ CONF = "/proc/sys/net/ipv4/conf"
 
 
 @needs_root
-@pytest.mark.parametrize("since", ["nothing", "an interface", "a file", "by hand"])
+@pytest.mark.parametrize("since", ["nothing", "an interface", "a file", "by hand", "a hardening", "unreadable"])
 def test_after_a_reboot_what_forwarding_had_brought_comes_back_with_it(since: str) -> None:
     """The boot set it by the drop-in, and so moved the rest; what somebody set since stays."""
     found = parts(
@@ -438,6 +438,8 @@ def test_after_a_reboot_what_forwarding_had_brought_comes_back_with_it(since: st
           'an interface') ip link add d3 type bridge ;;
           'a file') echo 'net.ipv4.ip_forward = 1' > /etc/sysctl.d/95-own.conf ;;
           'by hand') echo 1 > {CONF}/all/accept_redirects ;;
+          'a hardening') echo 'net.ipv4.conf.all.accept_redirects = 0' > /etc/sysctl.d/60-cis.conf ;;
+          'unreadable') touch "$(printf '/etc/sysctl.d/99-\\377.conf')" ;;
         esac
         vdscheck undo > undone; code
         cat undone >&2
@@ -446,13 +448,35 @@ def test_after_a_reboot_what_forwarding_had_brought_comes_back_with_it(since: st
         """
     )
     expected = {
-        "nothing": ["code 0", "code 0", "same"],
-        "an interface": ["code 0", "code 0", "same", "0"],
+        # What was set by hand before is not what a boot gives.
+        "nothing": ["code 0", "code 0", "1 0 0 0"],
+        "an interface": ["code 0", "code 0", "1 0 0 0", "0"],
+        "a hardening": ["code 0", "code 0", "same"],
+        "unreadable": ["code 0", "code 3", "0 1 1 1"],
         # Forwarding is on without the fix as well, which is told, and so is what it brings.
         "a file": ["code 0", "code 3", "0 1 1 1"],
         "by hand": ["code 0", "code 0", "1 0 0 0"],
     }
     assert found[0].splitlines() == expected[since], found
+
+
+@needs_root
+def test_a_setting_that_something_covers_is_not_one_that_is_gone() -> None:
+    found = parts(
+        """
+        fix --yes -q > /dev/null; code
+        mount -t tmpfs none /proc/sys/net
+        vdscheck undo 2>&1; code
+        umount /proc/sys/net
+        vdscheck undo > /dev/null; code; keys | head -1
+        """
+    )
+    lines = found[0].splitlines()
+    assert (lines[0], lines[-2:]) == ("code 0", ["code 0", OLD]), found
+    assert "code 3" in lines
+    assert "tmpfs is mounted over /proc/sys/net; so it is not known whether it is given back" in " ".join(
+        found[0].split()
+    )
 
 
 @needs_root

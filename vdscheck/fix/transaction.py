@@ -27,6 +27,7 @@ from vdscheck.fix.journal import FORMAT, Entry, Journal, KeptFile, Replaced, Sta
 from vdscheck.fix.plan import Foresee, Kinds, Name, Plan
 from vdscheck.fix_kind import FixKind, Restored
 from vdscheck.linux import ownership
+from vdscheck.linux.mounts import covering, mounts
 from vdscheck.model.absence import UnavailableError
 from vdscheck.model.fixes import FixChange, LeftAlone
 from vdscheck.model.records import frozen
@@ -547,6 +548,12 @@ def _refuse_elsewhere(entry: Entry, desk: Desk) -> None:
         raise NotBegunError(message)
     namespace = (entry.boot_id or "").partition(" ")[2]
     here = desk.namespace if "#" in namespace else desk.namespace.partition("#")[0]
+    if desk.live and not in_its_boot(entry, desk) and _kept_for_the_host(entry, desk):
+        message = (
+            f"journal entry {entry.id} has set net.* keys of the network namespace of PID 1 at boot, and this is "
+            "another one: run vdscheck undo there (nsenter -t 1 -n)"
+        )
+        raise NotBegunError(message)
     if not desk.live or not namespace or namespace == here or not in_its_boot(entry, desk):
         return
     if any(each.now and desk.kinds[each.kind].is_of_a_namespace(each.key) for each in entry.settings):
@@ -556,6 +563,12 @@ def _refuse_elsewhere(entry: Entry, desk: Desk) -> None:
             "for itself: run vdscheck undo there (ip netns exec, nsenter -n), or here after a reboot"
         )
         raise NotBegunError(message)
+
+
+def _kept_for_the_host(entry: Entry, desk: Desk) -> bool:
+    """Whether a boot has set something in the network namespace of PID 1 that is not reached from here."""
+    kept = any(each.in_file and desk.kinds[each.kind].is_of_a_namespace(each.key) for each in entry.settings)
+    return kept and desk.is_in_the_hosts_network is False
 
 
 def _is_in_force(entry: Entry, desk: Desk) -> bool:
@@ -580,11 +593,25 @@ def _without_the_fix(entry: Entry, desk: Desk) -> Mapping[Name, str | None]:
     if not desk.live or in_its_boot(entry, desk):
         return as_it_was
     boots = {each.kind: _boot_without(each, desk) for each in entry.files}
-    return as_it_was | {
+    in_files = {
         Name(each.kind, each.key): _as_a_boot_sets(each, desk, boots.get(each.kind))
         for each in entry.settings
         if each.in_file
     }
+    return as_it_was | in_files | {Name(each.kind, each.key): _moved_by_files(each, desk) for each in _moved(entry)}
+
+
+def _moved(entry: Entry) -> list[Replaced]:
+    return [each for each in entry.settings if each.moved_by is not None]
+
+
+def _moved_by_files(setting: Replaced, desk: Desk) -> str | None:
+    """What a boot sets that is moved along by a setting; None where it is as that leaves it."""
+    try:
+        return desk.kinds[setting.kind].moved_at_boot(setting.key, desk.host)
+    except OSError as error:
+        message = f"nothing was given back: {error.strerror}; {AGAIN}"
+        raise NotBegunError(message) from error
 
 
 def _boot_without(written: Written, desk: Desk) -> Any:  # noqa: ANN401 - of the type that the kind says
@@ -622,8 +649,10 @@ def _values_back(entry: Entry, desk: Desk, wanted: Mapping[Name, str | None]) ->
         name, kind = Name(each.kind, each.key), desk.kinds[each.kind]
         try:
             if each.moved_by is not None:
-                comes_back = same_boot or Name(each.kind, each.moved_by) in set_back
-                _moved_back(kind, each, was[name], comes_back=comes_back)
+                if same_boot:
+                    _moved_back(kind, each, was[name])
+                elif Name(each.kind, each.moved_by) in set_back:
+                    _moved_as_files_say(kind, each.key, wanted[name])
             elif each.now if same_boot else each.in_file:
                 left += _value_back(kind, each, wanted[name])
                 if kind.same(was[name], each.wanted) and not kind.same(desk.now(each.kind, each.key), each.wanted):
@@ -634,15 +663,16 @@ def _values_back(entry: Entry, desk: Desk, wanted: Mapping[Name, str | None]) ->
     return left
 
 
-def _moved_back(kind: FixKind, setting: Replaced, was: str | None, *, comes_back: bool) -> None:
-    """What was moved along is as before; what somebody set since as he set it. Raises FixError.
+def _moved_back(kind: FixKind, setting: Replaced, was: str | None) -> None:
+    """What was moved along is as before; what somebody set since as he set it. Raises FixError."""
+    _moved_as_files_say(kind, setting.key, setting.before if kind.same(was, setting.wanted) else was)
 
-    After another boot it moved where the setting that moves it was as fixed, and came back now.
-    """
-    wanted = setting.before if comes_back and kind.same(was, setting.wanted) else was
-    now = _seen(kind, setting.key)
+
+def _moved_as_files_say(kind: FixKind, key: str, wanted: str | None) -> None:
+    """The setting that came back has moved it, and what the files say of it counts. Raises FixError."""
+    now = _seen(kind, key)
     if now is not None and wanted is not None and not kind.same(now, wanted):
-        _set_back(kind, setting.key, wanted)
+        _set_back(kind, key, wanted)
 
 
 def _value_back(kind: FixKind, setting: Replaced, before: str | None) -> list[LeftAlone]:
@@ -662,10 +692,24 @@ def _value_back(kind: FixKind, setting: Replaced, before: str | None) -> list[Le
 def _seen(kind: FixKind, key: str) -> str | None:
     """A setting; None where it does not exist (any more). Raises FixError where it cannot be read."""
     try:
-        return kind.seen(key)
+        found = kind.seen(key)
+        why = None if found is not None else _covered(kind.path(key))
     except OSError as error:
-        message = f"{key} cannot be read: {error.strerror or error}; so it is not known whether it is given back"
-        raise FixError(message) from error
+        found, why = None, error.strerror or str(error)
+    if why is not None:
+        message = f"{key} cannot be read: {why}; so it is not known whether it is given back"
+        raise FixError(message)
+    return found
+
+
+def _covered(path: str) -> str | None:
+    """What hides a file of the kernel's, so that it cannot be told whether there is one."""
+    if not path.startswith(("/proc/", "/sys/")):
+        return None
+    try:
+        return covering(mounts(Host()), path)
+    except UnavailableError:
+        return None
 
 
 def _set_back(kind: FixKind, key: str, before: str) -> None:

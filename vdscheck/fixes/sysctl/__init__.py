@@ -1,5 +1,6 @@
 """Kernel settings: set below /proc/sys, persisted in a file of sysctl.d."""
 
+import errno
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from vdscheck.fixes import by_hand
 from vdscheck.fixes.sysctl import boot as next_boot
 from vdscheck.fixes.sysctl import held, huge_pages
 from vdscheck.fixes.sysctl.boot import FILE, FOLDER, NAME, same
+from vdscheck.linux import sysctl_d
 from vdscheck.measurements import BootTruth, KernelOwner, Listeners, NodeAgents, Sysctls
 from vdscheck.plugin import (
     Absent,
@@ -24,6 +26,7 @@ from vdscheck.plugin import (
     SettingFix,
     Surroundings,
     Taken,
+    safe_text,
 )
 
 V = TypeVar("V")
@@ -247,6 +250,14 @@ class KernelSettings(FixKind):
         names = [name for name in self._kernel.names(INTERFACES) if name != "all"]
         on = "0" if value == "0" else "1"
         return {REDIRECTS: "0" if on == "1" else "1"} | {f"net/ipv4/conf/{name}/forwarding": on for name in names}
+
+    def moved_at_boot(self, key: str, host: Host) -> str | None:
+        """What the last line of sysctl.d for it says."""
+        path = (key if "/" in key else key.replace(".", "/")).encode()
+        found = sysctl_d.applied(sysctl_d.settings_files(host, sysctl_d.FOLDERS), [path], None)
+        if path in found.unknown:
+            raise OSError(errno.EIO, f"{found.unknown[path]} cannot be read, and may set {key}")
+        return safe_text(found.writes[path].value) if path in found.writes else None
 
     def is_of_a_namespace(self, key: str) -> bool:
         """Whether each network namespace has this key for itself."""
