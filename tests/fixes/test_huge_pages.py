@@ -316,6 +316,17 @@ BEGINS = {
         {"proc/cmdline": "transparent_hugepage=never transparent_hugepage=always transparent_hugepage=x\n"},
         "always",
     ),
+    "a command line that the boot loader does not give again": (
+        {"proc/cmdline": "transparent_hugepage=never\n", "boot/grub/grub.cfg": "linux /vmlinuz root=x quiet\n"},
+        None,
+    ),
+    "a command line that it gives again": (
+        {
+            "proc/cmdline": "x transparent_hugepage=never\n",
+            "boot/grub/grub.cfg": "linux /vmlinuz transparent_hugepage=never\n",
+        },
+        "never",
+    ),
     "little memory": (
         {"proc/meminfo": "MemTotal:  400000 kB\n", "proc/cmdline": "transparent_hugepage=always\n"},
         "never",
@@ -328,6 +339,8 @@ BEGINS = {
 @pytest.mark.parametrize("case", BEGINS)
 def test_what_the_kernel_comes_up_with(machine: PagesMachine, case: str) -> None:
     files, value = BEGINS[case]
+    if "proc/cmdline" in files:
+        (machine.root / "boot/grub/grub.cfg").unlink()
     for name, text in files.items():
         machine.file(name, text)
     assert machine.at_boot.value == value

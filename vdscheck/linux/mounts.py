@@ -128,11 +128,19 @@ def covering(found: Iterable[Mount], path: str) -> str | None:
     return None if own else f"{mount.type} is mounted over {mount.point}"
 
 
+def _is_late(words: list[str]) -> bool:
+    """Whether a line of fstab mounts something that the initramfs does not."""
+    options = words[3].split(",") if len(words) > 3 else []  # noqa: PLR2004 - device, point, type, options
+    return len(words) > 1 and words[1].startswith("/") and "x-initrd.mount" not in options
+
+
 @frozen
 class Emptied:
     """What is empty when the machine boots: /run and /dev/shm, and whatever is kept in memory beside /."""
 
     table: tuple[Mount, ...] = ()
+    mounted_late: tuple[str, ...] | None = None
+    """The mount points of fstab that may come after what is asked of; None where all have come by then."""
 
     @classmethod
     def of(cls, host: Host) -> "Emptied":
@@ -141,6 +149,29 @@ class Emptied:
             return cls(mounts(host))
         except UnavailableError:
             return cls()
+
+    @classmethod
+    def before_mounts(cls, host: Host) -> "Emptied":
+        """That for what runs before local-fs.target; / and /usr are mounted before the init starts."""
+        try:
+            text = host.read("/etc/fstab")
+        except UnavailableError:
+            text = ""
+        lines = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
+        points = {_plain(words[1]).rstrip("/") for words in lines if _is_late(words)}
+        return cls(cls.of(host).table, tuple(sorted(points - {"", "/usr"})))
+
+    def late(self, real: str, path: str) -> str | None:
+        """The mount point below which a path leads and that may not be mounted yet."""
+        if self.mounted_late is None:
+            return None
+        named = [point for point in self.mounted_late if real.startswith(f"{point}/")]
+        if named:
+            return max(named, key=len)
+        mount = reached(self.table, real) if real != path else None
+        if mount is None or mount.point in ("/", "/usr") or path.startswith(f"{mount.point}/"):
+            return None
+        return mount.point
 
     def place(self, real: str, path: str) -> str | None:
         """The folder or file that is empty at boot and that a path leads to, as people are told.

@@ -144,6 +144,16 @@ def _is_volatile(host: Host, path: str, volatile: Emptied | None) -> str | None:
     return volatile.place(real, path)
 
 
+def _is_late(host: Host, path: str, volatile: Emptied | None) -> str | None:
+    """The mount point below which a path leads and that may not be mounted when it is read."""
+    if volatile is None:
+        return None
+    try:
+        return volatile.late(host.resolved(path), path)
+    except UnavailableError:
+        return None
+
+
 def _hidden_by(host: Host, folder: str, volatile: Emptied | None) -> str | None:
     if volatile is None:
         return None
@@ -161,6 +171,9 @@ def read_settings_file(host: Host, path: str, volatile: Emptied | None = None) -
 def _read(host: Host, path: str, volatile: Emptied | None) -> SettingsFile:
     if gone := _is_volatile(host, path, volatile):
         return SettingsFile(path, trouble=f"{path}: leads into {gone}, which is empty when the machine boots")
+    if late := _is_late(host, path, volatile):
+        why = f"{path}: lies below {late}, which may not be mounted yet when it is read"
+        return SettingsFile(path, trouble=why, unreadable=True)
     try:
         kind = host.status(path).kind
         if kind == "file":

@@ -312,3 +312,48 @@ def test_what_is_no_file_in_sysctl_d(kind: str, tmp_path: Path) -> None:
     found = predict.boot_truth.function(made)
     assert decided(found)[0] == ("60" if kind == "fifo" else "1")
     assert any("/etc/sysctl.d/b.conf" in said for said in found.problems)
+
+
+FSTAB = "UUID=1 / ext4 defaults 0 1\n/dev/vdb1 /data ext4 defaults,nofail 0 2\nUUID=2 none swap sw 0 0\n{more}\n"
+LATE_MOUNTS: dict[str, tuple[Mapping[str, Content], str | None]] = {
+    "a link to another file system": (
+        {"etc/sysctl.d/95-x.conf": Link("/data/x.conf"), "data/x.conf": "vm.swappiness=1\n"},
+        None,
+    ),
+    "a link to one in memory": (
+        {
+            "etc/sysctl.d/95-x.conf": Link("/a b/x.conf"),
+            "a b/x.conf": "vm.swappiness=1\n",
+            "etc/fstab": FSTAB.format(more="tmpfs /a\\040b tmpfs defaults 0 0"),
+        },
+        None,
+    ),
+    "a folder of its own": (
+        {"usr/local/lib/sysctl.d/x.conf": "vm.swappiness=1\n", "etc/fstab": FSTAB.format(more="/dev/vdc /usr/local x")},
+        None,
+    ),
+    "one that the initramfs mounts": (
+        {
+            "usr/lib/sysctl.d/x.conf": "vm.swappiness=1\n",
+            "etc/fstab": FSTAB.format(more="/dev/vdc /usr x\n/dev/vdd /usr/lib x x-initrd.mount,ro"),
+        },
+        "1",
+    ),
+    "a link beside it": ({"etc/sysctl.d/95-x.conf": Link("/data2/x"), "data2/x": "vm.swappiness=1\n"}, "1"),
+    "a line that comes after it": (
+        {
+            "etc/sysctl.d/95-x.conf": Link("/data/x.conf"),
+            "data/x.conf": "vm.swappiness=2\n",
+            "etc/sysctl.d/96-y.conf": "vm.swappiness=1\n",
+        },
+        "1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LATE_MOUNTS)
+def test_what_may_not_be_mounted_yet_is_not_known(case: str, tmp_path: Path) -> None:
+    files, value = LATE_MOUNTS[case]
+    found = truth(tmp_path, {"etc/fstab": FSTAB.format(more=""), **files})
+    assert decided(found)[:2] == (value, "unread" if value is None else "file")
+    assert value == "1" or any("may not be mounted yet when it is read" in said for said in found.problems)

@@ -138,15 +138,60 @@ GRUB = "menuentry 'a' {\n\tlinux\t/vmlinuz-6 root=x %s\n}\nmenuentry 'b' {\n\tli
         ("sysctl.vm.swappiness=7", "sysctl.vm.swappiness=7", "7"),
         ("sysctl.vm.swappiness=7", "sysctl.vm.swappiness=7 single", "7"),
         ("sysctl.vm.swappiness=7", "single", "7"),
-        ("sysctl.vm.swappiness=7", "quiet", "60"),
+        ("sysctl.vm.swappiness=7", "quiet", None),
+        ("sysctl.vm.swappiness=7", "sysctl.vm.swappiness=8", None),
+        ("sysctl.vm.overcommit_memory=2", "quiet", "60"),
     ],
 )
 def test_in_an_image_the_boot_loader_speaks_where_its_entries_agree(
-    first: str, second: str, value: str, tmp_path: Path
+    first: str, second: str, value: str | None, tmp_path: Path
 ) -> None:
     found = truth(tmp_path, {"boot/grub/grub.cfg": GRUB % (first, second)})
     assert decided(found)[0] == value
-    assert any("none is counted" in said for said in found.problems) == (value == "60")
+    assert any("do not agree on is not known" in said for said in found.problems) == (value != "7")
+
+
+@pytest.mark.parametrize(
+    ("running", "configured", "value"),
+    [
+        ("sysctl.vm.swappiness=7 quiet", "ro sysctl.vm.swappiness=7", "7"),
+        ("sysctl.vm.swappiness=7", "sysctl.vm.swappiness=7\nlinux16 /memtest86+.bin console=ttyS0", "7"),
+        ("sysctl.vm.swappiness=7", "$kernelopts", "7"),
+        ("sysctl.vm.swappiness=7", "ro", None),
+        ("quiet", "ro sysctl.vm.swappiness=7", None),
+        ("sysctl.vm.swappiness=7", "sysctl.vm.swappiness=8", None),
+        ("sysctl.vm.overcommit_memory=2", "quiet", "60"),
+    ],
+)
+def test_what_the_running_command_line_and_the_boot_loader_s_do_not_both_say_is_not_known(
+    running: str, configured: str, value: str | None, tmp_path: Path
+) -> None:
+    files: dict[str, Content] = {
+        "proc/cmdline": f"{running}\n",
+        "boot/grub/grub.cfg": f"linux /vmlinuz root=x {configured}\n",
+    }
+    found = truth(tmp_path / "a", files)
+    assert decided(found)[0] == value
+    if value is None:
+        assert decided(found)[1:] == (
+            "unread",
+            "kernel command line and kernel command line (/boot/grub/grub.cfg) differ",
+        )
+    files["etc/sysctl.d/a.conf"] = "vm.swappiness = 1\n"
+    assert decided(truth(tmp_path / "b", files))[0] == "1"
+
+
+@pytest.mark.parametrize("unit", ["systemd-sysctl.service", "systemd-tmpfiles-setup.service"])
+def test_a_mask_that_is_on_one_command_line_alone_is_not_known(unit: str, tmp_path: Path) -> None:
+    found = truth(
+        tmp_path,
+        {
+            "proc/cmdline": f"systemd.mask={unit}\n",
+            "boot/grub/grub.cfg": "linux /vmlinuz root=x\n",
+            "etc/sysctl.d/a.conf": "vm.swappiness = 1\n",
+        },
+    )
+    assert decided(found)[0] == (None if "sysctl" in unit else "1")
 
 
 def test_an_entry_of_the_boot_loader_specification_is_read(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def values(tree: Tree, applied: Applied) -> Values:
     """What each key holds in the end: what the kernel had from its command line, where no file sets it."""
     assert not applied.unknown
     line = cmdline.parsed(tree.cmdline, "kernel command line")
-    found = dict.fromkeys(tree.keys, boot_trees.SENTINEL) | dict(line.settings)
+    given = {key: value for key, value in line.settings if value is not None}
+    found = dict.fromkeys(tree.keys, boot_trees.SENTINEL) | given
     for key, write in applied.writes.items():
         found[key.decode()] = write.value.decode("utf-8", "surrogateescape")
     return found

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 
 from vdscheck.plugin import Host, UnavailableError, frozen
 
@@ -15,6 +17,7 @@ GRUB_LIMIT_BYTES = 4 * 1024 * 1024
 HUGE_PAGE_MODES = ("always", "madvise", "never")
 """setup_transparent_hugepage in mm/huge_memory.c: any other word changes nothing."""
 _SETS_CREDENTIAL = ("systemd.set_credential", "systemd.set_credential_binary")
+_NOT_READ = frozenset(("single", "recovery", "$kernelopts"))
 _PREFIX = r"(?s)sysctl[./](.+)"
 
 
@@ -22,8 +25,8 @@ _PREFIX = r"(?s)sysctl[./](.+)"
 class CommandLine:
     """Settings on the kernel command line, in their order."""
 
-    settings: tuple[tuple[str, str], ...]
-    """Keys as paths below /proc/sys, and their values."""
+    settings: tuple[tuple[str, str | None], ...]
+    """Keys as paths below /proc/sys, and their values; None where that is not known."""
     modules: tuple[str, ...]
     """Modules that it has loaded early: modules_load=."""
     where: str
@@ -31,6 +34,8 @@ class CommandLine:
     """The program that it names as PID 1: init=."""
     masked: frozenset[str] = frozenset()
     """The units that it has systemd leave alone: systemd.mask=."""
+    perhaps_masked: frozenset[str] = frozenset()
+    """Those of which that is not known."""
     huge_pages: str | None = None
     """What it says of transparent huge pages: transparent_hugepage=."""
     credentials: frozenset[str] = frozenset()
@@ -39,35 +44,51 @@ class CommandLine:
 
 
 def command_line(host: Host) -> CommandLine:
-    """That of the running kernel; in a tree without one, what all entries of the boot loader agree on."""
-    try:
-        return parsed(host.read("/proc/cmdline"), "kernel command line")
-    except UnavailableError:
-        pass
-    found = _boot_loader_lines(host)
-    if not found:
+    """What the running kernel's and all entries of the boot loader agree on: the next boot may be of any of them."""
+    lines = [parsed(text, f"kernel command line ({path})") for path, text in _boot_loader_lines(host)]
+    with suppress(UnavailableError):
+        lines.insert(0, parsed(host.read("/proc/cmdline"), "kernel command line"))
+    if not lines:
         given = [UNUSED_DEFAULTS] if host.exists(UNUSED_DEFAULTS) else []
         why = f"no boot loader configuration found{', only ' + given[0] if given else ''}"
         return CommandLine((), (), "", problem=f"the kernel command line is not known: {why}")
-    lines = [parsed(text, f"kernel command line ({path})") for path, text in found]
     first = lines[0]
-    if any(dataclasses.replace(line, where=first.where) != first for line in lines):
-        why = f"the entries of the boot loader set different sysctl.* parameters ({found[0][0]}): none is counted"
-        return CommandLine((), (), "", problem=why)
-    return first
+    agree = all(dataclasses.replace(line, where=first.where) == first for line in lines)
+    return first if agree else _common(lines)
+
+
+def _common(lines: Sequence[CommandLine]) -> CommandLine:
+    """What several lines agree on, and where they differ that it is not known."""
+    first = lines[0]
+    where = " and ".join(dict.fromkeys(line.where for line in lines))
+    what = f"{where} differ" if len(lines) > 1 and lines[-1].where != first.where else f"the entries of {where} differ"
+    given = [dict(line.settings) for line in lines]
+    settings = {key: {each.get(key) for each in given} for key in dict.fromkeys(key for each in given for key in each)}
+    masked = first.masked.intersection(*(line.masked for line in lines))
+    return CommandLine(
+        settings=tuple((key, values.pop() if len(values) == 1 else None) for key, values in settings.items()),
+        modules=tuple(each for each in first.modules if all(each in line.modules for line in lines)),
+        where=what,
+        init=first.init,
+        masked=masked,
+        perhaps_masked=frozenset[str]().union(*(line.masked for line in lines)) - masked,
+        huge_pages=first.huge_pages if len({line.huge_pages for line in lines}) == 1 else None,
+        credentials=frozenset[str]().union(*(line.credentials for line in lines)),
+        problem=f"{what}: what they do not agree on is not known of the next boot",
+    )
 
 
 def _boot_loader_lines(host: Host) -> list[tuple[str, str]]:
-    """Kernel command lines by the file that holds them, without those of recovery entries."""
+    """Kernel command lines by the file that holds them, without recovery entries, and where a variable holds it all."""
     found: list[tuple[str, str]] = []
     for path in GRUB_CONFIGURATIONS:
-        lines = re.findall(r"^\s*linux(?:16|efi)?\s+\S+(.*)$", _text(host, path), re.MULTILINE)
+        lines = re.findall(r"^\s*linux(?:16|efi)?\s+(?!\S*memtest)\S+(.*)$", _text(host, path), re.MULTILINE)
         found += [(path, text) for text in lines]
     for path in (path for pattern in BOOT_LOADER_ENTRIES for path in host.glob(pattern)):
         options = re.findall(r"^options\s(.*)$", _text(host, path), re.MULTILINE)
         if options:
             found.append((path, " ".join(options)))
-    return [(path, text) for path, text in found if not {"single", "recovery"} & set(text.split())]
+    return [(path, text) for path, text in found if not _NOT_READ & set(text.split())]
 
 
 def _text(host: Host, path: str) -> str:

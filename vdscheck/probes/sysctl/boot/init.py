@@ -65,6 +65,8 @@ def installed_init(host: Host, units: Units, line: CommandLine) -> Init:
         name, problems, unsure = NONE, [f"{unsure}: nothing in sysctl.d is applied at boot"], None
     if name == SYSTEMD and UNIT in line.masked:
         name, problems = NONE, [f"{UNIT} is masked ({line.where}): nothing in sysctl.d is applied at boot"]
+    if name == SYSTEMD and UNIT in line.perhaps_masked:
+        unsure = unsure or Doubt(f"whether {UNIT} is masked is not known: {line.where}", anything=False)
     if program is None and name == SYSTEMD:
         problems.append(f"there is no {INIT}: the next boot is taken to be systemd's, as its files are here")
     unsure = (unsure if name == SYSTEMD else None) or empty_root(host)

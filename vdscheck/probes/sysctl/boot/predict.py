@@ -115,7 +115,7 @@ def _missing(host: Host, targets: Iterable[str], kernel: Kernel, line: CommandLi
 def _by_both(host: Host, init: Init, keys: list[bytes], given: Iterable[SettingsFile]) -> tuple[Applied, Applied]:
     """What systemd-sysctl makes of the files, and what procps' `sysctl --system` does."""
     folders = [*sysctl_d.FOLDERS, *([sysctl_d.FOLDER_OF_SPLIT_USR] if init.reads_split_usr else [])]
-    volatile = Emptied.of(host)
+    volatile = Emptied.before_mounts(host)
     files = [*sysctl_d.settings_files(host, folders, volatile=volatile), *given]
     by_procps = procps.applied_by_procps(procps.procps_files(host, volatile=volatile), keys)
     return sysctl_d.applied(files, keys, init.version), by_procps
@@ -201,6 +201,8 @@ class _Work:
         if doubt is not None and (doubt.anything or value is None or self._without_files(key, steps) != value):
             return _key(None, "unread", doubt.why, lost + _texts(self.truth, group))
         other = value if self.procps is None else self._folded(key, self._steps(key, self.procps), [])[0]
+        if value is None and step is not None and step.origin == "kernel-command-line":
+            return _key(None, "unread", step.where, lost + _texts(self.truth, group))
         where, origin = (step.where, step.origin) if step else self._by_nobody(key)
         origin = "unknown" if value is None else origin
         beaten = [each for each in steps if each is not step]

@@ -34,6 +34,8 @@ def applied_at_boot(host: Host, units: Units, line: CommandLine) -> tuple[str | 
     unsure = doubt(units, UNIT, COMMAND) if why is None else None
     if isinstance(unsure, str):
         why, unsure = f"{unsure}: nothing of tmpfiles.d is applied at boot", None
+    if why is None and UNIT in line.perhaps_masked:
+        unsure = unsure or Doubt(f"whether {UNIT} is masked is not known: {line.where}", anything=False)
     return why, unsure or empty_root(host)
 
 
