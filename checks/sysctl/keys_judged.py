@@ -370,10 +370,11 @@ def huge_pages(
         return now
     value, where = boot.in_the_end
     proof = (*proof, Evidence("after_boot", value or "not known", None, where))
+    kept = replace(fix, value=pages.enabled)
     if value is None:
         said = f"{now.summary}; what it will be after the next boot is not known: {where}"
-        return replace(now, summary=said, evidence=proof, confidence=Confidence.LOW)
-    then = mode.judge(value, what, evidence=proof, fix=replace(fix, value=pages.enabled))
+        return replace(now, verdict=Verdict.WARN, summary=said, evidence=proof, confidence=Confidence.LOW, fix=kept)
+    then = mode.judge(value, what, evidence=proof, fix=kept)
     if then.verdict is Verdict.PASS:
         return replace(now, evidence=proof)
     return replace(then, summary=f"{what} is {pages.enabled} now and {value} after the next boot: {where}")

@@ -300,6 +300,20 @@ def test_what_was_set_by_hand_and_is_lost_at_the_next_boot_gets_a_line(machine: 
     assert (machine.mode, machine.at_boot.value) == ("never", "always")
 
 
+def test_what_was_set_by_hand_and_may_be_lost_at_the_next_boot_gets_a_line_or_is_left_by_name(
+    machine: PagesMachine,
+) -> None:
+    machine.file(SETTING[1:], shown("never"))
+    machine.file(CONFIG, "")
+    machine.file("etc/rc.local", f"#!/bin/sh\n[ -e /x ] && echo always > {SETTING}\n")
+    (machine.root / "etc/rc.local").chmod(0o755)
+    assert "(/etc/rc.local)" in left(machine.fix())[KEY]
+    (machine.root / "etc/rc.local").unlink()
+    (change,) = (each for each in machine.fix().changes if each.kind == "huge-pages")
+    assert (change.before, change.at_boot, change.wanted, change.file) == ("never", None, "never", FILE)
+    assert machine.at_boot.value == "never"
+
+
 def test_a_file_of_our_name_elsewhere_is_not_hidden(machine: PagesMachine) -> None:
     machine.file("usr/lib/tmpfiles.d/90-vdscheck.conf", "d /run/x\n")
     before = machine.state()
