@@ -128,9 +128,10 @@ def _judged(rule: Rule, limit: Limit, kernel: Sysctls, boot: BootTruth) -> Judge
 def _kept_by(writer: LateWriter, key: str, now: str, boot: BootTruth) -> Judgement:
     """Something sets the key later; where its value cannot be read, the one that is seen now is the likely one."""
     at_boot, known = boot.keys.get(key), key in writer.values
+    sets = "sets" if known else "may set"
     return Judgement(
         verdict=Verdict.PASS,
-        summary=f"{key} is {now} now; {writer.name} sets it after each boot ({writer.file})",
+        summary=f"{key} is {now} now; {writer.name} {sets} it after each boot ({writer.file})",
         evidence=_evidence(at_boot, boot),
         confidence=Confidence.HIGH if known else Confidence.LOW,
     )

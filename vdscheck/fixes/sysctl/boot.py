@@ -27,8 +27,8 @@ def lasts(key: str, wanted: str, boot: BootTruth | None) -> str | None:
     for writer in writers:
         if not same(writer.values.get(key), wanted):
             said = writer.values.get(key)
-            to = "" if said is None else f" to {said}"
-            return f"{writer.name} sets it{to} after each boot: let that say {wanted} ({writer.file})"
+            sets = "may set it" if said is None else f"sets it to {said}"
+            return f"{writer.name} {sets} after each boot: let that say {wanted} ({writer.file})"
     if writers or same(decided.value, wanted):
         return None
     return _beaten(wanted, decided, boot)

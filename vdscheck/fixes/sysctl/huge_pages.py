@@ -110,8 +110,8 @@ class HugePageMode(FixKind):
         writers = _writers(boot)
         for writer in writers:
             if writer.values.get(KEY) != wanted:
-                to = f" to {writer.values[KEY]}" if KEY in writer.values else ""
-                return f"{writer.name} sets it{to} after each boot: let that say {wanted} ({writer.file})"
+                sets = f"sets it to {writer.values[KEY]}" if KEY in writer.values else "may set it"
+                return f"{writer.name} {sets} after each boot: let that say {wanted} ({writer.file})"
         if writers or boot.value == wanted:
             return None
         if boot.value is None:
