@@ -60,6 +60,11 @@ def test_a_current_folder_that_may_not_be_entered_holds_nothing_for_the_caller(f
     assert called("mkdir c; cd c; chmod 600 .", *RUN, folder=folder) == (0, [])
 
 
+def test_a_home_that_may_not_be_entered_is_none_of_the_callers(folder: Path) -> None:
+    """As in a container that runs as another user than the one of its HOME."""
+    assert called("chmod 600 home", *RUN, folder=folder) == (0, [])
+
+
 def test_a_kubeconfig_that_cannot_be_looked_at_is_not_passed_over(folder: Path) -> None:
     script = "mkdir closed; echo '{}' > open; chmod 600 closed"
     code, said = called(script, "cluster", folder=folder, KUBECONFIG=f"{folder}/closed/a:{folder}/open")

@@ -83,10 +83,10 @@ def found(environment: Mapping[str, str], *, user_id: int) -> Written:
     Raises ConfigError, also for one that somebody else than this user and root can have written.
     """
     home = environment.get("HOME", "")
-    places = [HERE, OF_THE_SYSTEM]
-    if os.path.isabs(home):
-        places.insert(1, os.path.join(home, OF_THE_USER))
-    there = [(place == HERE, path) for place in places if (path := _there(place)) is not None]
+    places = {HERE: ".", os.path.join(home, OF_THE_USER): home, OF_THE_SYSTEM: "/etc"}
+    if not os.path.isabs(home):
+        del places[os.path.join(home, OF_THE_USER)]
+    there = [(place == HERE, path) for place, above in places.items() if (path := _there(place, above)) is not None]
     if not there:
         return Written()
     here, path = there[0]
@@ -94,15 +94,18 @@ def found(environment: Mapping[str, str], *, user_id: int) -> Written:
     return Written(path, *_parsed(_trusted(path, user_id), path), here=here, found=True, instead_of=hidden)
 
 
-def _there(place: str) -> str | None:
-    """A place, where something is. Raises ConfigError where that cannot be seen: it may hold gates."""
+def _there(place: str, above: str) -> str | None:
+    """A place, where something is. Raises ConfigError where that cannot be seen: it may hold gates.
+
+    A folder `above` that may not be entered is none of the caller's, as the HOME of whoever started them.
+    """
     try:
         os.lstat(place)
         return absolute(place)
     except (FileNotFoundError, NotADirectoryError, UnavailableError):
         return None
     except PermissionError as error:
-        if place == HERE:  # a current folder that may not be entered has nothing for the caller
+        if not os.access(above, os.X_OK):
             return None
         why = error.strerror or "permission denied"
     except (OSError, ValueError) as error:
