@@ -14,6 +14,7 @@ from tests.support.project import PROJECT
 pytestmark = pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv")
 ORDINARY = ("setpriv", "--inh-caps=-all", "--bounding-set=-all") if os.geteuid() == 0 else ()
 """What makes root a user who may not enter what its mode forbids."""
+NAME_ONE = "name one with --kubeconfig or KUBECONFIG"
 RUN = ("--passive", "-q", "--only", "sysctl.somaxconn")
 
 
@@ -63,6 +64,8 @@ def test_a_current_folder_that_may_not_be_entered_holds_nothing_for_the_caller(f
 def test_a_home_that_may_not_be_entered_is_none_of_the_callers(folder: Path) -> None:
     """As in a container that runs as another user than the one of its HOME."""
     assert called("chmod 600 home", *RUN, folder=folder) == (0, [])
+    code, said = called("chmod 600 home", "cluster", folder=folder)
+    assert (code, said) == (2, [f"vdscheck: no kubeconfig at {folder}/home/.kube/config: {NAME_ONE}"])
 
 
 def test_a_kubeconfig_that_cannot_be_looked_at_is_not_passed_over(folder: Path) -> None:

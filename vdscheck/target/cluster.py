@@ -81,9 +81,12 @@ def login(kubeconfig: str | None, context: str | None) -> Login:
     shown = {file: file if kubeconfig is not None else file_of("KUBECONFIG", file) for file in named}
     for why in filter(None, (not_expanded(file, shown[file]) for file in named)):
         raise ClusterError(why)
-    files = named or [os.path.expanduser("~/.kube/config")]
-    # Without HOME and an account "~" stays, and would be a folder of that name in the current one.
-    there = [file for file in files if (named or os.path.isabs(file)) and _is_there(file, shown.get(file, file))]
+    home = os.path.expanduser("~")
+    files = named or [f"{home}/.kube/config"]
+    # Without HOME and an account "~" stays, and would be a folder of that name in the current one. A HOME that may not
+    # be entered is that of somebody else, as in a pod that runs as another user than the one of its image.
+    looked_for = files if named or (os.path.isabs(home) and os.access(home, os.X_OK)) else []
+    there = [file for file in looked_for if _is_there(file, shown.get(file, file))]
     if not there:
         if not named and _in_a_pod():
             if context is not None:
