@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.program import environment, plugin, report, vdscheck
 from tests.support.project import PROJECT
+from vdscheck.render.formats import FORMATS
 
 ACME = "tests.support.acme"
 ALONE = ("--only", "acme.*")
@@ -131,7 +132,7 @@ def test_the_help_and_the_completion_name_what_it_brings(acme: str) -> None:
     assert "count     Count letters alone." in called(acme, "--help").stdout
     shown = called(acme, "run", "--help").stdout
     assert "--word WORD" in shown
-    assert "text, json, sh, lines, plan-lines" in shown
+    assert ", ".join([*FORMATS, "lines", "plan-lines"]) in " ".join(shown.split())
     assert "--softly" in called(acme, "count", "--help").stdout
     words = {"_VDSCHECK_COMPLETE": "complete_bash", "COMP_WORDS": "vdscheck cou", "COMP_CWORD": "1"}
     assert called(acme, **words).stdout.split() == ["count"]

@@ -34,7 +34,11 @@ def test_a_report_is_judged_to_the_same_verdicts(name: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     before, after = json.loads(file.read_text()), json.loads(done.stdout)
     found = [{(each["id"], each["subject"]): each["verdict"] for each in made["findings"]} for made in (before, after)]
-    assert found[1] == found[0]
+    assert {name: found[1].get(name) for name in found[0]} == found[0]
+    added = {name for name, _ in found[1]} - {name for name, _ in found[0]}
+    if added:  # by checks that are newer than the report
+        skipped = [word for name in sorted(added) for word in ("--skip", name)]
+        after = json.loads(vdscheck("judge", str(file), "--json", *skipped).stdout)
     assert after["score"] == before["score"]
     # How a login is hidden has changed: of an address only the server is shown.
     before["run"]["command"] = [word.replace("://:***@", "://***@") for word in before["run"]["command"]]

@@ -17,7 +17,7 @@ from vdscheck.measure.measure import Effort, Options, measure
 from vdscheck.model.judgement import Finding
 from vdscheck.ruleset.ruleset import build
 
-KEPT = PROJECT / "tests/earlier/hosts.json"
+KEPT = PROJECT / "tests/hosts/reports.json"
 PROFILES = ["web", "kubernetes-node", "latency", "postgres", "redis"]
 OFFER = {"cpus": 2, "memory": "4 GiB", "disk": "20 GB"}
 
@@ -56,4 +56,4 @@ def test_the_report_of_a_captured_host_is_what_it_was(catalogue: Catalogue, name
     if os.environ.get("VDSCHECK_REWRITE_GOLDEN"):
         KEPT.write_text(json.dumps(kept | {name: found}, indent=1, sort_keys=True) + "\n")
     else:
-        assert found == kept[name]
+        assert found == kept.get(name), "a check or a limit changed? VDSCHECK_REWRITE_GOLDEN=1, without -n"

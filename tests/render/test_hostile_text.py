@@ -34,7 +34,8 @@ from vdscheck.codec import encode
 from vdscheck.measurements import Paths
 from vdscheck.model.fixes import FixRecord
 from vdscheck.model.report import Report
-from vdscheck.render.formats import document, say
+from vdscheck.plugin import Terminal
+from vdscheck.render.formats import FORMATS, document, say
 from vdscheck.render.text import catalogue_pages
 from vdscheck.render.text.fix import fix_text
 from vdscheck.render.text.instrument import instrument
@@ -133,6 +134,15 @@ def test_no_report_acts(name: str, take: Callable[[], str]) -> None:
             drawn = terminal(report, width=width, colour=colour, utf8=utf8, verbose=verbose, quiet=quiet)
             check(drawn, colour=colour)
             assert utf8 or drawn.isascii()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_format_acts(name: str, take: Callable[[], str]) -> None:
+    """Whatever formats there are: a new one is tried without being named here."""
+    for example in EXAMPLES:
+        report: Report = poisoned(reports.EXAMPLES[example](), take)
+        if name != "sh" or report.fix is not None:
+            check(FORMATS[name].function(report, Terminal(verbose=True)))
 
 
 @pytest.mark.slow
