@@ -128,10 +128,14 @@ def covering(found: Iterable[Mount], path: str) -> str | None:
     return None if own else f"{mount.type} is mounted over {mount.point}"
 
 
+_FIRST = ("/", "/usr", "/dev", "/proc", "/sys", "/run")
+"""Mounted by the initramfs, and by the init before all else (systemd, src/shared/mount-setup.c)."""
+
+
 def _is_late(words: list[str]) -> bool:
     """Whether a line of fstab mounts something that the initramfs does not."""
     options = words[3].split(",") if len(words) > 3 else []  # noqa: PLR2004 - device, point, type, options
-    return len(words) > 1 and words[1].startswith("/") and "x-initrd.mount" not in options
+    return len(words) > 1 and words[1].startswith("/") and "x-initrd.mount" not in options and words[1] not in _FIRST
 
 
 @frozen
@@ -169,7 +173,7 @@ class Emptied:
         if named:
             return max(named, key=len)
         mount = reached(self.table, real) if real != path else None
-        if mount is None or mount.point in ("/", "/usr") or path.startswith(f"{mount.point}/"):
+        if mount is None or mount.point in _FIRST or path.startswith(f"{mount.point}/"):
             return None
         return mount.point
 
