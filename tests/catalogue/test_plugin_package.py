@@ -12,6 +12,7 @@ from tests.support import program
 from tests.support.project import PROJECT
 from tests.support.wheel import build, environment
 
+pytestmark = pytest.mark.xdist_group("package")  # its environment takes half a minute to make: once is enough
 GUIDE = PROJECT / "docs/writing-a-check.md"
 
 
