@@ -652,7 +652,7 @@ def _values_back(entry: Entry, desk: Desk, wanted: Mapping[Name, str | None]) ->
                 if same_boot:
                     _moved_back(kind, each, was[name])
                 elif Name(each.kind, each.moved_by) in set_back:
-                    _moved_as_files_say(kind, each.key, wanted[name])
+                    _moved_to(kind, each.key, wanted[name])
             elif each.now if same_boot else each.in_file:
                 left += _value_back(kind, each, wanted[name])
                 if kind.same(was[name], each.wanted) and not kind.same(desk.now(each.kind, each.key), each.wanted):
@@ -665,11 +665,11 @@ def _values_back(entry: Entry, desk: Desk, wanted: Mapping[Name, str | None]) ->
 
 def _moved_back(kind: FixKind, setting: Replaced, was: str | None) -> None:
     """What was moved along is as before; what somebody set since as he set it. Raises FixError."""
-    _moved_as_files_say(kind, setting.key, setting.before if kind.same(was, setting.wanted) else was)
+    _moved_to(kind, setting.key, setting.before if kind.same(was, setting.wanted) else was)
 
 
-def _moved_as_files_say(kind: FixKind, key: str, wanted: str | None) -> None:
-    """The setting that came back has moved it, and what the files say of it counts. Raises FixError."""
+def _moved_to(kind: FixKind, key: str, wanted: str | None) -> None:
+    """What a setting that came back has moved is to be; None: as that leaves it. Raises FixError."""
     now = _seen(kind, key)
     if now is not None and wanted is not None and not kind.same(now, wanted):
         _set_back(kind, key, wanted)

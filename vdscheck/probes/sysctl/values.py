@@ -3,7 +3,7 @@
 import re
 
 from vdscheck.linux import cgroups, ownership, procfs
-from vdscheck.linux.mounts import LIMIT_BYTES, Mount, covering, parsed
+from vdscheck.linux.mounts import Mount, covering, mounts
 from vdscheck.measurements import (
     KERNEL_KEYS,
     Conntrack,
@@ -67,12 +67,10 @@ def sysctls(host: Host) -> Sysctls:
 
 
 def _mount_table(host: Host) -> tuple[Mount, ...]:
-    """What is mounted at or below /proc and /sys."""
     try:
-        lines = host.read("/proc/self/mountinfo", limit_bytes=LIMIT_BYTES).split("\n")
+        return mounts(host)
     except UnavailableError:
         return ()
-    return parsed("\n".join(line for line in lines if " /proc" in line or " /sys" in line))
 
 
 def _covered(path: str, hidden: str) -> Absent:
